@@ -1,0 +1,169 @@
+"""`reactor reconcile | events | doctor | config`.
+
+What this is: what an operator asks. What it is not: the answers. The invariant: but for `reconcile` without
+`--dry-run`, nothing here changes anything that lasts.
+"""
+
+# ruff: noqa: PLC0415 -- `reactor --help` must not wait for imports
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from reactor.cli.options import SettingsCommand, json_flag, load_settings, run_async
+from reactor.cli.output import coloured, note, one_line, printable, roughly, say, short_id, show_json, show_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reactor.doctor import Check
+    from reactor.reconcile import PlanLine
+    from reactor.settings import Settings
+
+_DRIFT: Final = 1
+_TRY_AGAIN: Final = 75
+_DONE: Final = frozenset(("done", "gone already"))
+_ACTIONS: Final = {"remove": "red", "end": "red", "adopt": "green", "repair": "yellow"}
+_STATUS: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+@click.command(cls=SettingsCommand)
+@click.option("--dry-run", is_flag=True, help="Show the plan only: exit 0 without drift, 1 with.")
+@click.option("--force", is_flag=True, help="Go on although so much would be removed at once that it looks wrong.")
+@json_flag
+def reconcile(*, dry_run: bool, force: bool, as_json: bool) -> int:
+    """Compare what Redis says with what runs, and repair both."""
+    from reactor.errors import UsageError
+
+    if dry_run and force:
+        raise UsageError("--dry-run does nothing that --force could allow; give one of them")
+    settings = load_settings()
+    if dry_run:
+        return run_async(partial(_show_plan, settings, as_json=as_json))
+    return run_async(partial(_carry_out, settings, force=force, as_json=as_json))
+
+
+async def _show_plan(settings: Settings, *, as_json: bool) -> int:
+
+    from reactor.reconcile import Janitor
+
+    async with Janitor.from_settings(settings) as janitor:
+        lines = await janitor.plan()
+    for line in lines:
+        if as_json:
+            show_json(line.as_dict())
+        else:
+            say(_plan_text(line))
+    drift = sum(line.is_drift for line in lines)
+    if not as_json:
+        note("no drift" if not drift else f"{drift} to repair; without --dry-run it is done")
+    return _DRIFT if drift else 0
+
+
+async def _carry_out(settings: Settings, *, force: bool, as_json: bool) -> int:
+    from reactor.reconcile import Janitor
+
+    total = failed = 0
+    async with Janitor.from_settings(settings) as janitor:
+        async for line, outcome in janitor.run(force=force):
+            bad = line.is_drift and outcome not in _DONE
+            total += line.is_drift
+            failed += bad
+            if as_json:
+                show_json({**line.as_dict(), "outcome": outcome})
+            elif line.is_drift:
+                say(f"{_plan_text(line)}: {coloured(one_line(outcome), 'red' if bad else None, sys.stdout)}")
+            else:
+                say(_plan_text(line))
+    if failed:
+        note(f"{failed} of {total} repairs failed; run it again")
+        return _TRY_AGAIN
+    if not as_json:
+        note("no drift" if not total else f"{total} repaired")
+    return 0
+
+
+def _plan_text(line: PlanLine) -> str:
+    action = coloured(f"{line.action!s:<6}", _ACTIONS.get(str(line.action)), sys.stdout)
+    age = "" if line.age is None else f" ({roughly(line.age)} old)"
+    about = f"{line.session_id or '-'}  {short_id(line.container_id)}  {one_line(line.reason)}{age}"
+    return f"{action}  {line.kind!s:<16}  {about}"
+
+
+@click.command(cls=SettingsCommand)
+@click.argument("id", metavar="[ID]", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now.")
+@json_flag
+def events(*, id: str | None, follow: bool, as_json: bool) -> None:  # noqa: A002
+    """The audit stream: one entry per change of state, of all sessions or one."""
+    from reactor.session import parse_session_id
+
+    session_id = None if id is None else parse_session_id(id)
+    settings = load_settings(quiet=True)
+
+    async def call() -> None:
+        from reactor.audit import follow_events
+
+        async for entry in follow_events(settings, follow=follow, session_id=session_id):
+            if as_json:
+                show_json(entry)
+            else:
+                say(_event_text(entry))
+
+    run_async(call)
+
+
+def _event_text(entry: Mapping[str, object]) -> str:
+    container = entry.get("container_id")
+    words = [str(entry.get("at", "-")), f"{entry.get('event', '-')!s:<10}", str(entry.get("session_id") or "-")]
+    words += [short_id(str(container))] if container else []
+    details = ("reason", "detector", "host", "lag_ms", "took_ms", "generation")
+    words += [f"{name}={entry[name]}" for name in details if entry.get(name) not in {None, ""}]
+    return "  ".join(printable(word) for word in words)
+
+
+@click.command(cls=SettingsCommand)
+@json_flag
+def doctor(*, as_json: bool) -> int:
+    """Check Redis, the engine and the clocks; one line each, with the fix."""
+    settings = load_settings()
+    failures: list[int] = []
+
+    async def call() -> None:
+        from reactor.doctor import examine_setup
+
+        async for check in examine_setup(settings):
+            if check.status == "fail":
+                failures.append(check.exit_code)
+            if as_json:
+                shown = {"name": check.name, "status": str(check.status), "detail": check.detail, "fix": check.fix}
+                show_json(shown)
+            else:
+                say(_check_text(check))
+
+    run_async(call)
+    return failures[0] if failures else 0
+
+
+def _check_text(check: Check) -> str:
+    status = coloured(f"{check.status!s:<4}", _STATUS.get(str(check.status)), sys.stdout)
+    fix = f"; fix: {check.fix}" if check.fix else ""
+    return f"{status}  {check.name}: {one_line(check.detail + fix)}"
+
+
+@click.command(cls=SettingsCommand)
+@json_flag
+def config(*, as_json: bool) -> None:
+    """The effective settings with their origin; secrets are masked."""
+    rows = load_settings().describe()
+    if as_json:
+        for row in rows:
+            show_json(row._asdict())
+    else:
+        show_table(
+            ("NAME", "VALUE", "FROM"), [(row.name, "-" if row.value is None else row.value, row.origin) for row in rows]
+        )

@@ -1,0 +1,89 @@
+"""What every part works with: Redis, the engine, and who we are to both.
+
+What this is: the one place where settings become connections. What it is not: anything that runs. The invariant: a
+`Crew` that exists is bound: its host name to this very engine, its prefix to this deployment.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reactor.keys import Keys
+from reactor.registry import Evidence, Reader, RedisLink, SessionRegistry, Terms
+from reactor.settings import RuntimeName
+from reactor.teardown import Ways
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from reactor.runtime.protocol import Engine, Runtime
+    from reactor.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """The open connections of one process."""
+
+    settings: Settings
+    ways: Ways
+    engine: Engine
+
+    @property
+    def registry(self) -> SessionRegistry:
+        """Redis, as this host's verbs."""
+        return self.ways.registry
+
+    @property
+    def runtime(self) -> Runtime:
+        """The engine."""
+        return self.ways.runtime
+
+
+async def connect_runtime(settings: Settings) -> Runtime:
+    """Connect to the configured engine; raises `Unavailable` or `PermissionRefused`. The caller closes it."""
+    match settings.runtime:
+        case RuntimeName.DOCKER:
+            from reactor.runtime.docker import DockerRuntime  # noqa: PLC0415 (slow import, not needed by the other)
+
+            return await DockerRuntime.connect(
+                settings.docker_host, tls_verify=settings.docker_tls_verify, cert_path=settings.docker_cert_path
+            )
+        case RuntimeName.PROCESS:
+            from reactor.runtime.process import ProcessRuntime  # noqa: PLC0415
+
+            return ProcessRuntime()
+
+
+@asynccontextmanager
+async def open_reader(settings: Settings) -> AsyncGenerator[Reader]:
+    """Connect to Redis alone, to read and to heartbeat."""
+    async with Reader(RedisLink(settings.redis_url), Keys(settings.prefix)) as reader:
+        yield reader
+
+
+@asynccontextmanager
+async def open_crew(settings: Settings, *, runtime: Runtime | None = None) -> AsyncGenerator[Crew]:
+    """Connect to Redis and the engine and bind both; closes them at the end (a `runtime` that was given stays open).
+
+    Raises `Unavailable`, `PermissionRefused`, and `ConfigError` for a prefix of another deployment or a host name that
+    is bound to another engine.
+    """
+    async with AsyncExitStack() as stack:
+        link = RedisLink(settings.redis_url)
+        stack.push_async_callback(link.aclose)
+        await link.look()
+        if runtime is None:
+            runtime = await connect_runtime(settings)
+            stack.push_async_callback(runtime.aclose)
+        engine = await runtime.engine()
+        keys = Keys(settings.prefix)
+        host = settings.host or engine.name
+        evidence = Evidence(link, keys, host, settings.deployment)
+        terms = Terms(grace=settings.grace, max_lifetime=settings.max_lifetime)
+        registry = SessionRegistry(link, keys, evidence, host=host, runtime=runtime.name, terms=terms)
+        await evidence.witness()
+        await evidence.bind_engine(engine.engine_id, engine.root)
+        ways = Ways(registry=registry, runtime=runtime, deployment=evidence.deployment, stop_grace=settings.stop_grace)
+        yield Crew(settings=settings, ways=ways, engine=engine)

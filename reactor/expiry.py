@@ -1,0 +1,195 @@
+"""What has ended: deadlines and events become session ids in a queue.
+
+What this is: the two detectors that live on Redis, and the canary that proves the second. What it is not: a verdict; an
+id in the queue is a hint, `examine` decides. The invariant: the deadline detector alone is enough, whatever becomes of
+the notifications; an event only makes an early end known sooner.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+
+from reactor.errors import ReactorError
+from reactor.registry import redis_errors
+from reactor.registry.subscription import Subscription
+from reactor.registry.verdicts import Claimable
+from reactor.session import Detector, SessionId, milliseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reactor.registry import SessionRegistry
+    from reactor.trouble import Trouble
+
+logger = logging.getLogger(__name__)
+
+BATCH = 200
+"""Sessions looked at in one round trip."""
+LONGEST_SLEEP = timedelta(seconds=1)
+"""New sessions and marks of other hosts come without a message; the shortest TTL is twice this."""
+UNREADABLE = timedelta(seconds=30)
+"""When to look again at a record that is not ours to touch."""
+AHEAD = timedelta(seconds=30)
+"""Without notifications every session is looked at this often, so that an early DEL is seen."""
+CANARY_EVERY = 15.0
+CANARY_LIMIT = 2.0
+TELL_EVERY = 2.0
+WATCHED_FOR = timedelta(seconds=5)
+"""How long callers believe that a host's engine is watched after they last heard so."""
+_ENDINGS = frozenset({b"expired", b"del", b"evicted", b"rename_from", b"move_from"})
+_CANARY_ENDINGS = frozenset({b"expired", b"del"})
+
+
+async def watch_deadlines(
+    registry: SessionRegistry, enqueue: Callable[[SessionId, Detector], None], trouble: Trouble
+) -> None:
+    """Look at each session when its score is due, for ever; the living get a new score, the others are enqueued.
+
+    No state is kept here: a restart forgets nothing, two reactors share the work. Cancelling it loses nothing.
+    """
+    while True:
+        await trouble.persist(partial(_look_once, registry, enqueue))
+
+
+async def _look_once(registry: SessionRegistry, enqueue: Callable[[SessionId, Detector], None]) -> None:
+    ids, wait = await registry.next_due(BATCH)
+    if not ids:
+        pause = LONGEST_SLEEP if wait is None else min(wait, LONGEST_SLEEP)
+        await anyio.sleep(pause.total_seconds())
+        return
+    for session_id, verdict in (await registry.look(ids)).items():
+        if isinstance(verdict, Claimable):
+            enqueue(session_id, Detector.DEADLINE)
+        elif isinstance(verdict, ReactorError):
+            logger.warning("left alone: %s", verdict, extra={"action": "unreadable", "session": session_id})
+            await registry.postpone(session_id, UNREADABLE)
+
+
+class Events:
+    """The subscription to the keyspace notifications of heartbeat keys, and whether it can be relied on.
+
+    `hearing` is None until the first canary has come back or has not.
+    """
+
+    def __init__(
+        self, registry: SessionRegistry, enqueue: Callable[[SessionId, Detector], None], on_gap: Callable[[], None]
+    ) -> None:
+        """Take where ids go, and who is told that events may have been missed."""
+        self._registry = registry
+        self._enqueue = enqueue
+        self._on_gap = on_gap
+        database = registry.link.database
+        self._canary = registry.keys.canary_channel(database, registry.host)
+        self._pattern = registry.keys.heartbeat_channels(database)
+        head, _, tail = self._pattern.rpartition("*")
+        self._head, self._tail = head.encode(), tail.encode()
+        self._canary_bytes = self._canary.encode()
+        self._heard: set[bytes] = set()
+        self._stands = anyio.Event()
+        self._came_back = anyio.Event()
+        self.hearing: bool | None = None
+
+    async def listen(self, trouble: Trouble) -> None:
+        """Listen for ever; every (re)connection is a gap."""
+
+        def connected() -> None:
+            trouble.over()
+            self._stands.set()
+            self._on_gap()
+
+        subscription = Subscription(
+            self._registry.link,
+            channels=[self._canary],
+            patterns=[self._pattern],
+            on_message=self._on_message,
+            on_gap=connected,
+        )
+        while True:
+            await trouble.persist(subscription.run)
+
+    def _on_message(self, channel: bytes, data: bytes) -> None:
+        # Most messages are the `expire` of each client's heartbeat: dropped before anything is parsed.
+        if data not in _ENDINGS:
+            return
+        if channel == self._canary_bytes:
+            self._heard.add(data)
+            if self._heard >= _CANARY_ENDINGS:
+                self._came_back.set()
+            return
+        name = channel[len(self._head) : -len(self._tail)]
+        parsed = self._registry.keys.parse_session_key(
+            f"{self._registry.keys.prefix}:session:{name.decode(errors='replace')}"
+        )
+        if parsed is not None and not parsed[1]:
+            self._enqueue(parsed[0], Detector.EVENT)
+
+    async def prove(self, trouble: Trouble) -> None:
+        """Send a canary through the whole path every 15 s, for ever, and keep `hearing` true to it."""
+        await self._stands.wait()
+        while True:
+            await trouble.persist(self._fly)
+            await anyio.sleep(CANARY_EVERY)
+
+    async def _fly(self) -> None:
+        """Find out whether both an expiry and a DEL of the canary are heard."""
+        key = self._registry.keys.canary(self._registry.host)
+        client = cast("Any", self._registry.link.client)
+        self._heard.clear()
+        self._came_back = anyio.Event()
+        with redis_errors(self._registry.link.where):
+            await client.set(key, "1", px=20)
+            await anyio.sleep(0.03)
+            await client.pttl(key)
+            await client.set(key, "1", px=1000)
+            await client.delete(key)
+        with anyio.move_on_after(CANARY_LIMIT) as limit:
+            await self._came_back.wait()
+        self._conclude(heard=not limit.cancelled_caught)
+
+    def _conclude(self, *, heard: bool) -> None:
+        if heard == self.hearing:
+            return
+        if not heard:
+            logger.warning(
+                "no notifications from Redis: deadlines are kept all the same, an early DEL is seen within 30 s; "
+                "set notify-keyspace-events KExge",
+                extra={"action": "notifications", "hearing": False},
+            )
+        elif self.hearing is not None:
+            logger.info("notifications from Redis are back", extra={"action": "notifications", "hearing": True})
+        self.hearing = heard
+
+
+class Presence:
+    """Says every two seconds whether this host's engine is watched, and how far ahead its scores may lie.
+
+    While it goes on, Redis' run id and database id are compared with what was last seen.
+    """
+
+    def __init__(
+        self, registry: SessionRegistry, *, watched: Callable[[], bool], hearing: Callable[[], bool | None]
+    ) -> None:
+        """Take what to say, asked anew each time."""
+        self._registry = registry
+        self._watched = watched
+        self._hearing = hearing
+
+    async def tell(self, trouble: Trouble) -> None:
+        """Go on for ever."""
+        while True:
+            await trouble.persist(self._tell_once)
+            await anyio.sleep(TELL_EVERY)
+
+    async def _tell_once(self) -> None:
+        deaf = self._hearing() is False
+        await self._registry.evidence.watch(
+            watched_ms=milliseconds(WATCHED_FOR) if self._watched() else 0,
+            ahead_ms=milliseconds(AHEAD) if deaf else 0,
+        )
+        while deaf and await self._registry.hasten(AHEAD):
+            pass

@@ -1,0 +1,244 @@
+"""The janitor: compare what Redis says with what runs, and repair both ways.
+
+What this is: the view read in the one safe order, and each line of the plan carried out through the same flows as
+everything else. What it is not: the judgement (`reactor.plan`). The invariant: each destructive action reads again
+first; a run that finds nothing writes nothing.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import anyio
+
+from reactor.crew import Crew, open_crew
+from reactor.errors import ReactorError, SessionLost, Unavailable
+from reactor.plan import Action, Kind, PlanLine, View, judge_container, plan
+from reactor.registry import Record
+from reactor.registry.verdicts import Claimed, Gone, Mode
+from reactor.runtime.protocol import Removal
+from reactor.session import ContainerId, Detector, EndReason, SessionId, State, new_token
+from reactor.teardown import Ended, carry_out, tear_down
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+
+    from reactor.registry import Found
+    from reactor.runtime.protocol import Container
+    from reactor.settings import Settings
+
+__all__ = ["Action", "BrakeEngaged", "Janitor", "Kind", "PlanLine"]
+
+DONE = "done"
+GONE_ALREADY = "gone already"
+HANDS = 16
+"""Lines carried out at once: more than the engine removes in parallel."""
+BRAKE_COUNT = 10
+BRAKE_SHARE = 0.3
+
+
+class BrakeEngaged(ReactorError):
+    """Too much would be removed that Redis did not ask for; nothing was touched."""
+
+    exit_code: ClassVar[int] = 75
+
+
+class Janitor:
+    """Plans and carries out reconciles of one host. `plan` changes no session; `run` may be called again and again."""
+
+    def __init__(self, crew: Crew | None = None, *, settings: Settings) -> None:
+        """Take open connections, or settings to connect with when it is entered."""
+        self._crew = crew
+        self._settings = settings
+        self._stack = AsyncExitStack()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Return a janitor that connects when it is entered."""
+        return cls(settings=settings)
+
+    async def __aenter__(self) -> Self:
+        """Connect; raises `Unavailable`, `PermissionRefused`, `ConfigError`."""
+        if self._crew is None:
+            self._crew = await self._stack.enter_async_context(open_crew(self._settings))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what was opened here."""
+        await self._stack.aclose()
+
+    async def plan(self) -> list[PlanLine]:
+        """Return what a run would find now; raises `Unavailable` when either side cannot be read whole."""
+        return plan(await self._view())
+
+    async def run(self, *, force: bool = False) -> AsyncIterator[tuple[PlanLine, str]]:
+        """Carry out a plan made now, line by line, yielding each with its outcome ("done", "gone already", or why not).
+
+        Raises `BrakeEngaged` before the first action where it would remove more than max(10, 30 %) of the host's
+        containers that Redis did not ask to remove, unless `force`. Lines that need no action are yielded as they are.
+        """
+        view = await self._view()
+        lines = plan(view)
+        if not force:
+            await self._brake(lines, len(view.containers))
+        for start in range(0, len(lines), HANDS):
+            part = lines[start : start + HANDS]
+            outcomes: dict[int, str] = {}
+            async with anyio.create_task_group() as tasks:
+                for index, line in enumerate(part):
+                    tasks.start_soon(self._note_outcome, outcomes, index, line)
+            for index, line in enumerate(part):
+                yield line, outcomes[index]
+
+    async def _brake(self, lines: list[PlanLine], containers: int) -> None:
+        unasked = sum(line.unasked for line in lines)
+        if unasked <= max(BRAKE_COUNT, BRAKE_SHARE * containers):
+            return
+        message = (
+            f"brake: {unasked} of {containers} containers would be removed although Redis did not ask for it; nothing "
+            "was touched; look at `reactor reconcile --dry-run`, then `reactor reconcile --force`"
+        )
+        await self._opened().registry.note("brake", message)
+        raise BrakeEngaged(message)
+
+    # ------------------------------------------------------------------ reading
+
+    async def _view(self) -> View:
+        crew = self._opened()
+        registry = crew.registry
+        containers = await crew.runtime.containers(prefix=registry.keys.prefix)
+        records: dict[SessionId, Found] = {}
+        strays: set[SessionId] = set()
+        async for batch in registry.scan():
+            for session_id, (found, stray) in batch.items():
+                records[session_id] = found
+                if stray:
+                    strays.add(session_id)
+        ours = {c.labels.session for c in containers if c.labels and c.labels.deployment == crew.ways.deployment}
+        records.update(await registry.records([i for i in ours if i not in records]))
+        inspected = await self._inspected(containers, records)
+        return View(
+            host=registry.host,
+            deployment=crew.ways.deployment,
+            spawn_limit=self._settings.acquire_timeout,
+            containers=containers,
+            records=records,
+            strays=frozenset(strays),
+            inspected=inspected,
+            due=frozenset(await registry.due_ids()),
+            db=await registry.bound_db(),
+            now_ms=await registry.now_ms(),
+        )
+
+    async def _inspected(
+        self, containers: list[Container], records: dict[SessionId, Found]
+    ) -> dict[ContainerId, Container | None]:
+        crew = self._opened()
+        running = {c.container_id for c in containers if c.running}
+        doubtful = [
+            found.container_id
+            for found in records.values()
+            if isinstance(found, Record)
+            and found.host == crew.registry.host
+            and found.state is State.RUNNING
+            and found.container_id is not None
+            and found.container_id not in running
+        ]
+        return {container_id: await crew.runtime.inspect(container_id) for container_id in doubtful}
+
+    # ------------------------------------------------------------------ acting
+
+    async def _note_outcome(self, outcomes: dict[int, str], index: int, line: PlanLine) -> None:
+        try:
+            outcomes[index] = await self._act(line) if line.is_drift else line.action.value
+        except (Unavailable, SessionLost) as error:
+            outcomes[index] = str(error)
+
+    async def _act(self, line: PlanLine) -> str:
+        assert line.session_id is not None  # noqa: S101 (drift is always about a session)
+        registry = self._opened().registry
+        match line.action, line.kind:
+            case Action.REPAIR, _:
+                await registry.mend(line.session_id)
+                await registry.look([line.session_id])
+                return DONE
+            case Action.END, Kind.LOST | Kind.DEAD:
+                return await self._end_dead(line.session_id, line.container_id)
+            case Action.END, _:
+                verdict = await tear_down(self._opened().ways, line.session_id, detector=Detector.JANITOR)
+                if isinstance(verdict, Ended):
+                    return DONE
+                return GONE_ALREADY if isinstance(verdict, Gone) else f"left alone: {type(verdict).__name__.lower()}"
+            case Action.REMOVE, _ if line.container_id is None:
+                await registry.drop_stray(line.session_id)
+                return DONE
+            case _:
+                return await self._settle_container(line)
+
+    async def _end_dead(self, session_id: SessionId, container_id: ContainerId | None) -> str:
+        crew = self._opened()
+        container = None if container_id is None else await crew.runtime.inspect(container_id)
+        if container is not None and container.running:
+            return "left alone: it runs"
+        verdict = await tear_down(
+            crew.ways,
+            session_id,
+            detector=Detector.JANITOR,
+            mode=Mode.END,
+            reason=EndReason.CONTAINER_EXITED,
+            expected=container_id,
+        )
+        return DONE if isinstance(verdict, Ended) else GONE_ALREADY
+
+    async def _settle_container(self, line: PlanLine) -> str:
+        """Remove or adopt a container, if a second look says the same as the plan."""
+        crew = self._opened()
+        container = await crew.runtime.inspect(line.container_id or "")
+        if container is None:
+            return GONE_ALREADY
+        again = judge_container(await self._view_of(container), container)
+        if again is None or (again.action, again.kind) != (line.action, line.kind):
+            return "left alone: it changed meanwhile"
+        assert container.labels is not None  # noqa: S101 (it was judged by them)
+        if line.action is Action.ADOPT:
+            adopted = await crew.registry.register(container, container.labels, instead_of=None)
+            return DONE if adopted is not None else "left alone: it changed meanwhile"
+        if line.kind is Kind.ORPHAN and container.labels.db == crew.registry.evidence.db:
+            return await self._end_orphan(container)
+        removed = await crew.runtime.remove(container.container_id, grace=crew.ways.stop_grace)
+        return DONE if removed is Removal.REMOVED else GONE_ALREADY
+
+    async def _view_of(self, container: Container) -> View:
+        crew = self._opened()
+        assert container.labels is not None  # noqa: S101 (listed by its labels)
+        records = await crew.registry.records([container.labels.session])
+        return View(
+            host=crew.registry.host,
+            deployment=crew.ways.deployment,
+            spawn_limit=self._settings.acquire_timeout,
+            containers=[container],
+            records=records,
+            due=frozenset(),
+            db=await crew.registry.bound_db(),
+            now_ms=await crew.registry.now_ms(),
+        )
+
+    async def _end_orphan(self, container: Container) -> str:
+        crew = self._opened()
+        assert container.labels is not None  # noqa: S101 (listed by its labels)
+        token = new_token()
+        verdict = await crew.registry.adopt_orphan(container, container.labels, token, Detector.JANITOR)
+        if not isinstance(verdict, Claimed):
+            return "left alone: it changed meanwhile"
+        await carry_out(crew.ways, container.labels.session, verdict, token)
+        return DONE
+
+    def _opened(self) -> Crew:
+        if self._crew is None:
+            message = "the janitor is not open: use `async with`"
+            raise RuntimeError(message)
+        return self._crew

@@ -1,0 +1,21 @@
+"""Redis as typed verbs: what we believe about sessions."""
+
+from reactor.registry.evidence import Evidence
+from reactor.registry.link import RedisLink, redis_errors
+from reactor.registry.reader import Found, Reader
+from reactor.registry.records import Record
+from reactor.registry.registry import DataLost, SessionRegistry, Superseded
+from reactor.registry.upkeep import Terms
+
+__all__ = [
+    "DataLost",
+    "Evidence",
+    "Found",
+    "Reader",
+    "Record",
+    "RedisLink",
+    "SessionRegistry",
+    "Superseded",
+    "Terms",
+    "redis_errors",
+]

@@ -1,0 +1,54 @@
+#!lua
+-- A running container from before a data loss gets its record back, with its own id and generation and a full TTL.
+-- KEYS  record heartbeat due seen meta events hosts
+-- ARGV  id host label_token generation container_id template ttl_ms label_db instead_of run_id runtime max_lifetime_ms
+--       wake_channel [field value ...]
+--       instead_of: token of the `starting` record that met the container at create; empty: no live record may stand
+-- returns {OK, pttl, record...} | {UNSURE} | {REFUSED}
+-- invariant: only where the database id really changed; a live record of somebody else is never replaced.
+local id, host, token, generation, container = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local record, bad = load(KEYS[1])
+if bad then
+  return bad
+end
+local doubt, db = unsure(KEYS[4], KEYS[5], ARGV[10])
+if doubt then
+  return { 'UNSURE' }
+end
+local again = record and record.state == 'running' and record.token == token and record.container_id == container
+if not again then
+  local free
+  if ARGV[9] ~= '' then
+    free = record and record.state == 'starting' and record.token == ARGV[9] and record.host == host
+  else
+    free = not record or (record.state == 'ended' and record.token ~= token)
+  end
+  if not free or db == ARGV[8] then
+    return { 'REFUSED' }
+  end
+  local now = math.floor(clock() / 1000)
+  local deadline = now + tonumber(ARGV[7])
+  local hard_end = 0
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], 'schema', SCHEMA, 'state', 'running', 'generation', generation, 'host', host,
+    'template', ARGV[6], 'ttl_ms', ARGV[7], 'started_at', text(math.floor(tonumber(generation) / 1000)), 'token', token,
+    'container_id', container, 'deadline', text(deadline), 'runtime', ARGV[11])
+  if tonumber(ARGV[12]) > 0 then
+    hard_end = math.floor(tonumber(generation) / 1000) + tonumber(ARGV[12])
+    redis.call('HSET', KEYS[1], 'hard_end', text(hard_end))
+  end
+  if #ARGV > 13 then
+    redis.call('HSET', KEYS[1], unpack(ARGV, 14))
+  end
+  redis.call('SET', KEYS[2], generation, 'PXAT', text(deadline))
+  local ahead = tonumber(redis.call('HGET', KEYS[4], 'ahead_ms') or '0')
+  redis.call('ZADD', KEYS[3], text(score_of(deadline, hard_end, now, ahead)), id)
+  redis.call('SADD', KEYS[7], host)
+  log(KEYS[6], 'adopted', id, { 'generation', generation, 'container_id', container, 'host', host })
+  redis.call('PUBLISH', ARGV[13], id)
+end
+local answer = { 'OK', text(redis.call('PTTL', KEYS[2])) }
+for _, value in ipairs(redis.call('HGETALL', KEYS[1])) do
+  answer[#answer + 1] = value
+end
+return answer

@@ -1,0 +1,231 @@
+"""The protocol: Redis as typed verbs, each one script, each atomic over record, heartbeat, due index and audit stream.
+
+What this is: reserve, renew, save, abort, register (the way in); examine, extend, delete (the way out). What it is not:
+a flow; it never talks to an engine. The invariant: a verb repeated with the same token gives the same
+answer, so a lost reply is mended by asking again, which this class does.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from reactor.errors import ForeignData, ReactorError, SessionLost
+from reactor.registry import verdicts
+from reactor.registry.records import Record, address_fields, parse_flat
+from reactor.registry.scripts import Script
+from reactor.registry.upkeep import RUN_ID, Arg, Upkeep
+from reactor.session import (
+    ContainerId,
+    DatabaseId,
+    Detector,
+    EndReason,
+    Generation,
+    HostName,
+    SessionId,
+    State,
+    Token,
+    milliseconds,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reactor.registry.verdicts import Mode, Reservation, Verdict
+    from reactor.runtime.protocol import Container, Labels
+    from reactor.session import Address
+
+
+class Superseded(SessionLost):
+    """Lost to a newer spawn or a claim in a database that kept its data: what we made may be removed, by ID."""
+
+
+class DataLost(SessionLost):
+    """Lost together with the record or the database id: nothing may be concluded, nothing is removed."""
+
+
+class SessionRegistry(Upkeep):
+    """Sessions of one prefix as one host sees them. Safe for many tasks at once.
+
+    The host's index and repairs come with `Upkeep`. Every verb raises `Unavailable` when Redis cannot be asked (the
+    effect is then unknown; repeat with the same token), `PermissionRefused`, and `ForeignData` for a record that this
+    version does not know.
+    """
+
+    # ------------------------------------------------------------------ the way in
+
+    async def reserve(
+        self, session_id: SessionId, token: Token, *, template: str, ttl: timedelta, waited: Generation | None = None
+    ) -> Reservation:
+        """Ask for the session: it lives (and is refreshed), is being worked on, or is ours to spawn under `token`.
+
+        `waited` is the generation that this caller saw being spawned; if that spawn failed, its error is the answer.
+        """
+        lifetime = self.terms.max_lifetime
+        args: tuple[Arg, ...] = (
+            session_id, self.host, token, milliseconds(ttl), milliseconds(self.terms.spawn_lease), template,
+            0 if lifetime is None else milliseconds(lifetime), "" if waited is None else str(waited), RUN_ID,
+            self.runtime,
+        )  # fmt: skip
+        reply = await self._run(Script.RESERVE, (*self._session_keys(session_id), self.keys.hosts), args)
+        match reply[0]:
+            case "LIVE":
+                return verdicts.Live(parse_flat(session_id, reply[4:], int(reply[3])), watched=reply[2] == "1")
+            case "WAIT":
+                left = timedelta(milliseconds=int(reply[4]))
+                return verdicts.Wait(State(reply[1]), HostName(reply[2]), Generation(int(reply[3])), left)
+            case "SPAWN":
+                return verdicts.Spawn(Generation(int(reply[1])), DatabaseId(reply[2]))
+            case _:
+                return verdicts.Failed(reply[1])
+
+    async def renew(self, session_id: SessionId, token: Token, db: DatabaseId) -> None:
+        """Prove that the spawn is still ours and keep its lease; raises `Superseded` or `DataLost`."""
+        args = (session_id, self.host, token, milliseconds(self.terms.spawn_lease), db)
+        reply = await self._run(Script.RENEW, self._session_keys(session_id), args)
+        if reply[0] != "OK":
+            raise _lost(session_id, reply[1])
+
+    async def save(
+        self, session_id: SessionId, token: Token, *, container_id: ContainerId, db: DatabaseId, address: Address | None
+    ) -> Record:
+        """Commit the spawn: the record names the container, the heartbeat key appears. Repeating it changes nothing.
+
+        Raises `Superseded` (remove what you made, by ID) or `DataLost` (remove nothing).
+        """
+        wake = self.keys.wake(self.host)
+        args = (session_id, self.host, token, container_id, db, wake, *address_fields(address))
+        reply = await self._run(Script.COMMIT, self._session_keys(session_id), args)
+        if reply[0] != "OK":
+            raise _lost(session_id, reply[1])
+        return parse_flat(session_id, reply[2:], int(reply[1]))
+
+    async def abort(self, session_id: SessionId, token: Token, error: str) -> None:
+        """End a failed spawn whose container is gone; waiters get `error`. An empty error only lets the id go."""
+        short = error.encode()[:512].decode(errors="ignore")
+        wake = self.keys.wake(self.host)
+        args = (session_id, self.host, token, short, wake, milliseconds(self.terms.tombstone))
+        await self._run(Script.ABORT, self._session_keys(session_id), args)
+
+    async def register(self, container: Container, labels: Labels, *, instead_of: Token | None) -> Record | None:
+        """Give a running container from before a data loss its record back; None where it may not have one.
+
+        `instead_of` is the token of the spawn that met it at create; without one no live record may stand.
+        """
+        lifetime = self.terms.max_lifetime
+        args: tuple[Arg, ...] = (
+            labels.session, self.host, labels.token, labels.generation, container.container_id, labels.template,
+            milliseconds(labels.ttl), labels.db, instead_of or "", RUN_ID, self.runtime,
+            0 if lifetime is None else milliseconds(lifetime), self.keys.wake(self.host),
+            *address_fields(container.address),
+        )  # fmt: skip
+        keys = (*self._session_keys(labels.session), self.keys.hosts)
+        reply = await self._run(Script.REGISTER, keys, args)
+        return parse_flat(labels.session, reply[2:], int(reply[1])) if reply[0] == "OK" else None
+
+    # ------------------------------------------------------------------ the way out
+
+    async def examine(
+        self,
+        session_id: SessionId,
+        mode: Mode,
+        token: Token,
+        *,
+        detector: Detector,
+        reason: EndReason = EndReason.TERMINATED,
+        expected: ContainerId | None = None,
+    ) -> Verdict:
+        """Give the one verdict on a session; a claim belongs to `token` until its lease ends.
+
+        `reason` and `expected` (the container that it is about) count with `Mode.END` only.
+        """
+        args = self._examine_args(session_id, mode, token, detector, reason, expected)
+        return _verdict(await self._run(Script.EXAMINE, self._session_keys(session_id), args))
+
+    async def look(self, session_ids: Sequence[SessionId]) -> dict[SessionId, Verdict | ReactorError]:
+        """Look at many sessions in one round trip, and move their due scores; one that cannot be read is its error."""
+
+        async def ask() -> list[Any]:
+            calls = [
+                (self._session_keys(i), self._filled(self._examine_args(i, verdicts.Mode.LOOK, Token(""))))
+                for i in session_ids
+            ]
+            replies = await self.link.run_many(Script.EXAMINE, calls)
+            if any(reply == ["UNSURE"] for reply in replies):
+                await self._doubted()
+            return replies
+
+        replies = await self._persist(ask)
+        pairs = zip(session_ids, replies, strict=True)
+        return {i: reply if isinstance(reply, ReactorError) else _verdict(reply) for i, reply in pairs}
+
+    async def extend(self, session_id: SessionId, token: Token, lease: timedelta | None = None) -> None:
+        """Keep a claim for another `lease` (None: the usual one); raises `SessionLost` if it is not ours any more."""
+        args = (session_id, self.host, token, milliseconds(lease or self.terms.claim_lease))
+        if await self._run(Script.EXTEND, self._session_keys(session_id), args) != "OK":
+            raise _lost(session_id, "1")
+
+    async def delete(self, session_id: SessionId, token: Token) -> None:
+        """Finish a teardown: the record becomes a tombstone. Repeating it is fine; raises `SessionLost`."""
+        args = (session_id, self.host, token, milliseconds(self.terms.tombstone), self.keys.wake(self.host))
+        if await self._run(Script.FINISH, self._session_keys(session_id), args) != "ENDED":
+            raise _lost(session_id, "1")
+
+    async def adopt_orphan(self, container: Container, labels: Labels, token: Token, detector: Detector) -> Verdict:
+        """Claim a container that has no record, in this very database; `Other` where that is not so (any more)."""
+        args = (
+            labels.session, self.host, token, milliseconds(self.terms.claim_lease), RUN_ID, labels.generation,
+            container.container_id, labels.template, milliseconds(labels.ttl), labels.db, labels.token, detector.value,
+            self.runtime,
+        )  # fmt: skip
+        return _verdict(await self._run(Script.ADOPT_ORPHAN, self._session_keys(labels.session), args))
+
+    async def request_end(self, session_id: SessionId, host: HostName) -> bool:
+        """Ask another host's reactors to end a session; False where there is none (on that host) any more."""
+        keys = (self.keys.record(session_id), self.keys.due(host))
+        return await self._run(Script.REQUEST_END, keys, (session_id, host)) == "OK"
+
+    def _examine_args(
+        self,
+        session_id: SessionId,
+        mode: Mode,
+        token: Token,
+        detector: Detector = Detector.DEADLINE,
+        reason: EndReason = EndReason.EXPIRED,
+        expected: ContainerId | None = None,
+    ) -> tuple[Arg, ...]:
+        grace = 0 if self.terms.grace is None else milliseconds(self.terms.grace)
+        return (
+            session_id, self.host, mode.value, token, milliseconds(self.terms.claim_lease), RUN_ID, grace,
+            reason.value, expected or "", detector.value,
+        )  # fmt: skip
+
+
+def _lost(session_id: SessionId, superseded: str) -> SessionLost:
+    if superseded == "1":
+        return Superseded(f"session {session_id} was taken over: it ended or another caller spawns it")
+    return DataLost(f"session {session_id} has no record any more: Redis lost its data meanwhile")
+
+
+def _verdict(reply: list[str]) -> Verdict:  # noqa: PLR0911 (one word, one answer)
+    match reply[0]:
+        case "GONE":
+            return verdicts.Gone()
+        case "FOREIGN":
+            return verdicts.Foreign(HostName(reply[1]))
+        case "LIVE":
+            return verdicts.Alive(timedelta(milliseconds=int(reply[1])), repaired=reply[2] == "1")
+        case "BUSY":
+            return verdicts.Busy(timedelta(milliseconds=int(reply[1])))
+        case "GRACE":
+            return verdicts.Grace(timedelta(milliseconds=int(reply[1])))
+        case "CLAIMABLE":
+            return verdicts.Claimable()
+        case "OTHER" | "REFUSED":
+            return verdicts.Other()
+        case "CLAIMED":
+            container = ContainerId(reply[1]) if reply[1] else None
+            return verdicts.Claimed(container, Generation(int(reply[2])), DatabaseId(reply[3]), EndReason(reply[4]))
+        case word:
+            message = f"script answered {word!r}"
+            raise ForeignData(message)

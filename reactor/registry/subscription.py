@@ -1,0 +1,96 @@
+"""One subscription to Redis, with its gaps made visible.
+
+What this is: a pub/sub connection that tells when it stands, when it was interrupted, and when it went silent. What it
+is not: a delivery guarantee; pub/sub has none, so every confirmation is reported as a gap, to be followed by a look at
+the truth. The invariant: a half-open link is noticed within `SILENCE_SECONDS` by its missing PONG, since neither Redis
+nor TCP would say.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+
+from reactor.errors import Unavailable
+from reactor.registry.link import redis_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from reactor.registry.link import RedisLink
+
+PING_SECONDS = 5.0
+SILENCE_SECONDS = 15.0
+_CONFIRMATIONS = frozenset({"subscribe", "psubscribe"})
+
+
+class Subscription:
+    """Channels and patterns of one Redis; `run` it in a task of its own, again and again."""
+
+    def __init__(
+        self,
+        link: RedisLink,
+        *,
+        channels: Sequence[str],
+        patterns: Sequence[str],
+        on_message: Callable[[bytes, bytes], None],
+        on_gap: Callable[[], None],
+    ) -> None:
+        """Take what to listen to. Both callbacks must be quick; they run between two reads."""
+        self._link = link
+        self._channels = channels
+        self._patterns = patterns
+        self._on_message = on_message
+        self._on_gap = on_gap
+
+    async def run(self) -> None:
+        """Listen until the connection breaks.
+
+        Returns after a connection that stood has broken (having waited a moment, with jitter); raises `Unavailable`
+        when it never stood. `on_gap` is called for each confirmation, so at least once per connection.
+        """
+        stood = False
+
+        def gap() -> None:
+            nonlocal stood
+            stood = True
+            self._on_gap()
+
+        client = self._link.subscriber()
+        pubsub = cast("Any", client.pubsub(ignore_subscribe_messages=False))
+        try:
+            with redis_errors(self._link.where):
+                if self._channels:
+                    await pubsub.subscribe(*self._channels)
+                if self._patterns:
+                    await pubsub.psubscribe(*self._patterns)
+                await self._read(pubsub, gap)
+        except Unavailable:
+            if not stood:
+                raise
+            await anyio.sleep(random.uniform(0.05, 0.25))  # noqa: S311 (jitter)
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+                await pubsub.aclose()
+                await client.aclose()
+
+    async def _read(self, pubsub: Any, gap: Callable[[], None]) -> None:
+        heard = pinged = anyio.current_time()
+        while True:
+            message = await pubsub.get_message(timeout=PING_SECONDS)
+            now = anyio.current_time()
+            if message is not None:
+                heard = now
+                kind = message["type"]
+                if kind in _CONFIRMATIONS:
+                    gap()
+                elif kind in ("message", "pmessage"):
+                    self._on_message(message["channel"], message["data"])
+            if now - heard > SILENCE_SECONDS:
+                silent = f"Redis at {self._link.where} has not answered a PING for {SILENCE_SECONDS:.0f} s"
+                raise Unavailable(silent)
+            if now - pinged >= PING_SECONDS:
+                pinged = now
+                await pubsub.ping()

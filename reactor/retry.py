@@ -1,0 +1,86 @@
+"""The named retry policies, built on tenacity: the only retry layer of the program.
+
+What this is: jitter, cap and end of every repetition, in one place. What it is not: a decision about what may be
+repeated; callers only repeat what is idempotent by token or by ID. The invariant: only `Unavailable` is repeated, and
+never a refused password or permission, which no repetition mends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_delay,
+    stop_never,
+    wait_random_exponential,
+)
+
+from reactor.errors import PermissionRefused, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether a repetition can help: the other side did not answer, was loading, failing over or restarting."""
+    return isinstance(error, Unavailable) and not isinstance(error, PermissionRefused)
+
+
+def redis_policy() -> AsyncRetrying:
+    """One verb against Redis: about three seconds, which spans a restart; then the caller hears of it."""
+    return AsyncRetrying(
+        retry=retry_if_exception(is_passing),
+        wait=wait_random_exponential(multiplier=0.05, max=0.5),
+        stop=stop_after_delay(3),
+        sleep=anyio.sleep,
+        reraise=True,
+    )
+
+
+def engine_policy(limit: timedelta) -> AsyncRetrying:
+    """One verb against the engine whose outcome was unknown: repeated until it is known, for at most `limit`."""
+    return AsyncRetrying(
+        retry=retry_if_exception(is_passing),
+        wait=wait_random_exponential(multiplier=0.1, max=2),
+        stop=stop_after_delay(limit.total_seconds()),
+        sleep=anyio.sleep,
+        reraise=True,
+    )
+
+
+def start_policy(limit: timedelta) -> AsyncRetrying:
+    """The start of a sidecar that was told to wait for Redis and the engine (`--wait`)."""
+    return AsyncRetrying(
+        retry=retry_if_exception(is_passing),
+        wait=wait_random_exponential(multiplier=0.2, max=2),
+        stop=stop_after_delay(limit.total_seconds()),
+        sleep=anyio.sleep,
+        reraise=True,
+    )
+
+
+def detector_policy(on_failure: Callable[[BaseException], None]) -> AsyncRetrying:
+    """A detector that must outlive any outage: up to five seconds between tries, ended by the cancellation of its task.
+
+    `on_failure` hears of each failure (to log it and to note that the detector is blind). A refused permission is
+    waited for as well: at runtime it is an operator's change, which another change mends.
+    """
+
+    def told(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        if error is not None:
+            on_failure(error)
+
+    return AsyncRetrying(
+        retry=retry_if_exception(lambda error: isinstance(error, Unavailable)),
+        wait=wait_random_exponential(multiplier=0.2, max=5),
+        stop=stop_never,
+        sleep=anyio.sleep,
+        before_sleep=told,
+        reraise=True,
+    )

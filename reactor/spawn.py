@@ -1,0 +1,261 @@
+"""A spawn: create, fence, start, ready, commit, inspect; and what becomes of it when any of these fails.
+
+What this is: the steps between `reserve` saying "yours" and a container handed out. What it is not: waiting for others
+(`reactor.acquire`). The invariant: the fence stands between create and start, so the container has held its name since
+before the fence passed, any newer spawn had to remove it first, and a late start of this one meets a 404.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+
+from reactor.beside import beside
+from reactor.conflict import AgainError, RegisteredError, resolve
+from reactor.errors import AcquireTimeout, ImageMissing, ReactorError, SessionLost, SpawnFailed, Unavailable
+from reactor.keys import container_name
+from reactor.ready import wait_ready
+from reactor.registry import Superseded
+from reactor.registry.verdicts import Mode
+from reactor.retry import engine_policy
+from reactor.runtime.protocol import ContainerGone, ContainerSpec, Labels, NameTaken
+from reactor.session import ContainerId, Detector, EndReason, Session, SessionId, Token
+from reactor.teardown import ENGINE_LIMIT, tear_down
+from reactor.templates import Pull, ReadyKind, format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from reactor.registry import Record
+    from reactor.registry.verdicts import Spawn
+    from reactor.runtime.protocol import Container
+    from reactor.teardown import Ways
+    from reactor.templates import Template
+
+__all__ = ["AgainError", "Asked", "PullNeededError", "Spawner"]
+
+SETTLE_SECONDS = 0.15
+"""How long the first container of a template must run before `started` is believed: a command that exits at once would
+be handed out otherwise. Later ones of the same process are known to stay."""
+T = TypeVar("T")
+UNDO_SECONDS = 15.0
+MARGIN_SECONDS = 0.2
+"""By how much our own time-outs come before the hard one, so that waiters hear the reason."""
+
+
+class PullNeededError(Exception):
+    """The image has to be fetched first; the id was let go."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What one caller wants, under which token, until when (anyio's clock)."""
+
+    session_id: SessionId
+    token: Token
+    template: Template
+    ttl: timedelta
+    limit: timedelta
+    deadline: float
+    named: bool = False
+    """The caller named the template."""
+    timed: bool = False
+    """The caller named the TTL."""
+
+    @property
+    def soft_deadline(self) -> float:
+        """When to give up by ourselves, with a reason."""
+        return self.deadline - MARGIN_SECONDS
+
+    def once_more(self, token: Token) -> Asked:
+        """Return the same under a fresh token: one token is one spawn."""
+        return replace(self, token=token)
+
+    def compared(self, session: Session) -> Session:
+        """Return the session with a warning where it keeps another template or TTL than was asked for."""
+        notes: list[str] = []
+        if self.named and session.template != self.template.name:
+            notes.append(f"template {session.template}, not {self.template.name}")
+        if self.timed and session.ttl != self.ttl:
+            notes.append(f"TTL {format_duration(session.ttl)}, not {format_duration(self.ttl)}")
+        if not notes:
+            return session
+        return replace(session, warning=f"session {self.session_id} exists and keeps {' and '.join(notes)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawner:
+    """Makes containers for one process. `proved` holds the templates whose container was seen to stay."""
+
+    ways: Ways
+    proved: set[str] = field(default_factory=set[str])
+
+    async def spawn(self, asked: Asked, reserved: Spawn) -> Session:
+        """Make the container that `reserve` granted, or leave nothing behind.
+
+        Raises `AgainError` (reserve again), `PullNeededError`, `SpawnFailed`, `AcquireTimeout`, or `Unavailable` when
+        Redis or the engine stays silent: everything is left as it is then, the spawn's lease ends and others repair it.
+        """
+        made: list[ContainerId] = []
+        try:
+            return await self._steps(asked, reserved, made)
+        except RegisteredError as registered:
+            return await self._checked(registered.record, created=False)
+        except Superseded as error:
+            await self._undo(made)
+            raise AgainError from error
+        except (SessionLost, ContainerGone) as error:
+            # Data lost: what we made may be all that is left of the session. Gone: somebody newer removed it.
+            raise AgainError from error
+        except ImageMissing as error:
+            if asked.template.pull is Pull.MISSING:
+                await self.ways.registry.abort(asked.session_id, asked.token, "")
+                raise PullNeededError from error
+            await self._give_up(asked, reserved, made, error)
+            raise
+        except (SpawnFailed, AcquireTimeout) as error:
+            await self._give_up(asked, reserved, made, error)
+            raise
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True), anyio.move_on_after(UNDO_SECONDS):
+                await self._give_up(asked, reserved, made, None)
+            raise
+
+    async def _steps(self, asked: Asked, reserved: Spawn, made: list[ContainerId]) -> Session:
+        container = await self._prepared(asked, reserved, made)
+        record = await self.ways.registry.save(
+            asked.session_id,
+            asked.token,
+            container_id=container.container_id,
+            db=reserved.db,
+            address=container.address,
+        )
+        return await self._checked(record, created=True)
+
+    async def _prepared(self, asked: Asked, reserved: Spawn, made: list[ContainerId]) -> Container:
+        """Create, fence, start, wait until ready; the lease is kept meanwhile, and only until the commit."""
+        lost: SessionLost | None = None
+        prepared: list[Container] = []
+        registry = self.ways.registry
+
+        async def keep() -> None:
+            nonlocal lost
+            while True:
+                await anyio.sleep(registry.terms.spawn_lease.total_seconds() / 3)
+                try:
+                    await registry.renew(asked.session_id, asked.token, reserved.db)
+                except SessionLost as error:
+                    lost = error
+                    scope.cancel()
+                except Unavailable:
+                    continue
+
+        async with beside(keep) as scope:
+            container_id = await self._create(asked, reserved)
+            made.append(container_id)
+            await registry.renew(asked.session_id, asked.token, reserved.db)
+            await _repeated(lambda: self.ways.runtime.start(container_id))
+            await wait_ready(self.ways.runtime, container_id, asked.template.ready, deadline=asked.soft_deadline)
+            prepared.append(await self._settled(asked, container_id))
+        if not prepared:
+            raise lost or AgainError
+        return prepared[0]
+
+    async def _create(self, asked: Asked, reserved: Spawn) -> ContainerId:
+        ways, registry = self.ways, self.ways.registry
+        labels = Labels(
+            prefix=registry.keys.prefix,
+            deployment=ways.deployment,
+            host=registry.host,
+            db=reserved.db,
+            session=asked.session_id,
+            generation=reserved.generation,
+            template=asked.template.name,
+            ttl=asked.ttl,
+            token=asked.token,
+        )
+        spec = ContainerSpec(
+            name=container_name(registry.keys.prefix, ways.deployment, asked.session_id),
+            labels=labels,
+            template=asked.template,
+            environment={"SESSION_ID": asked.session_id},
+        )
+        while True:
+            try:
+                return await _repeated(lambda: ways.runtime.create(spec))
+            except NameTaken as taken:
+                if (own := await resolve(ways, spec, taken.holder, asked.limit)) is not None:
+                    return own
+
+    async def _settled(self, asked: Asked, container_id: ContainerId) -> Container:
+        until = anyio.current_time()
+        if asked.template.ready.kind is ReadyKind.STARTED and asked.template.name not in self.proved:
+            until += SETTLE_SECONDS
+        while True:
+            container = await _repeated(lambda: self.ways.runtime.inspect(container_id))
+            if container is None:
+                raise ContainerGone
+            if not container.running:
+                raise _exited(asked.session_id, container)
+            if anyio.current_time() >= until:
+                self.proved.add(asked.template.name)
+                return container
+            await anyio.sleep(SETTLE_SECONDS / 5)
+
+    async def _checked(self, record: Record, *, created: bool) -> Session:
+        """Hand out what was just committed, if it still runs."""
+        assert record.container_id is not None  # noqa: S101 (save and register name it)
+        container = await _repeated(lambda: self.ways.runtime.inspect(record.container_id or ""))
+        if container is not None and container.running:
+            key = self.ways.registry.keys.heartbeat(record.session_id)
+            return record.session(key, local=True, created=created)
+        await tear_down(
+            self.ways,
+            record.session_id,
+            detector=Detector.ENGINE,
+            mode=Mode.END,
+            reason=EndReason.CONTAINER_EXITED,
+            expected=record.container_id,
+        )
+        if container is None or not created:
+            raise AgainError
+        message = (
+            f"the container of session {record.session_id} exited at once: {container.detail or 'no reason given'}"
+        )
+        raise SpawnFailed(message)
+
+    async def _undo(self, made: list[ContainerId]) -> None:
+        for container_id in made:
+            await self.ways.runtime.remove(container_id, grace=timedelta(0))
+
+    async def _give_up(
+        self, asked: Asked, reserved: Spawn, made: list[ContainerId], error: ReactorError | None
+    ) -> None:
+        """Remove what was made, then end the record with the error; without one the id is only let go.
+
+        Asked first whether the spawn is still ours: after a commit whose reply was cut off, or a data loss, the
+        container may be somebody's session.
+        """
+        text = "" if error is None else f"{type(error).__name__}: {error}"
+        try:
+            await self.ways.registry.renew(asked.session_id, asked.token, reserved.db)
+            await self._undo(made)
+            await self.ways.registry.abort(asked.session_id, asked.token, text)
+        except (SessionLost, Unavailable):
+            # Not ours any more, or nobody answers: the lease ends, and whoever claims the spawn removes what it made.
+            return
+
+
+def _exited(session_id: SessionId, container: Container) -> SpawnFailed:
+    return SpawnFailed(f"the container of session {session_id} exited at once: {container.detail or 'no reason given'}")
+
+
+async def _repeated(call: Callable[[], Awaitable[T]]) -> T:
+    async for attempt in engine_policy(ENGINE_LIMIT):
+        with attempt:
+            return await call()
+    message = "unreachable: the policy re-raises"
+    raise AssertionError(message)

@@ -1,0 +1,197 @@
+"""The sidecar: one task group of detectors, workers and the janitor, and an orderly end.
+
+What this is: the start order, the stop order, and who restarts what. What it is not: any decision about a session. The
+invariant: subscribed before the first sweep, so that nothing ends unseen in between; on the way out no claim is dropped
+that could have been finished within the grace.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Self
+
+import anyio
+
+from reactor import expiry
+from reactor.crew import open_crew
+from reactor.engine_watch import EngineWatch
+from reactor.errors import Unavailable
+from reactor.health import serve_health
+from reactor.queueing import WorkQueue
+from reactor.reconcile import BrakeEngaged, Janitor
+from reactor.retry import start_policy
+from reactor.trouble import Trouble
+from reactor.working import Worker
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+    from reactor.plan import PlanLine
+    from reactor.runtime.protocol import Runtime
+    from reactor.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+HANDS = 64
+"""Sessions worked on at once. The engine's own limiter is smaller; the rest waits on stuck containers, not on it."""
+DRAIN_MARGIN = 5.0
+"""Seconds beyond the stop grace that a drain may take."""
+
+
+class Reactor:
+    """The sidecar as a library: `async with Reactor(settings): ...` tears down what ends while the body runs."""
+
+    def __init__(self, settings: Settings, *, runtime: Runtime | None = None) -> None:
+        """Take settings; nothing is opened yet. A given `runtime` is used instead of the configured one."""
+        self.settings = settings
+        self.queue = WorkQueue()
+        self._given = runtime
+        self._stack = AsyncExitStack()
+        self._sweep = anyio.Event()
+        self._swept = anyio.Event()
+        self.started = False
+        self.troubles: dict[str, str] = {}
+        """What a detector or the janitor last stumbled over, by its name; empty while all is well."""
+
+    async def __aenter__(self) -> Self:
+        """Connect and start; returns once the first reconcile is done or has failed.
+
+        Raises `Unavailable`, `PermissionRefused`, `ConfigError` when it cannot start; later outages are survived.
+        """
+        async with AsyncExitStack() as stack:
+            self.crew = await stack.enter_async_context(open_crew(self.settings, runtime=self._given))
+            self._log_start()
+            self.janitor = Janitor(self.crew, settings=self.settings)
+            self.worker = Worker(self.crew, self.queue)
+            self.events = expiry.Events(self.crew.registry, self.queue.add, self.sweep)
+            self.engine_watch = EngineWatch(self.crew, self.queue, self.sweep)
+            workers = await stack.enter_async_context(anyio.create_task_group())
+            self._workers = workers
+            detectors = await stack.enter_async_context(anyio.create_task_group())
+            self._detectors = detectors
+            for _ in range(HANDS):
+                workers.start_soon(self.worker.work)
+            self._start_detectors(detectors)
+            self.sweep()
+            await self._swept.wait()
+            self._stack = stack.pop_all()
+        self.started = True
+        return self
+
+    def _start_detectors(self, tasks: TaskGroup) -> None:
+        registry = self.crew.registry
+        presence = expiry.Presence(
+            registry, watched=lambda: self.engine_watch.stands, hearing=lambda: self.events.hearing
+        )
+        tasks.start_soon(self.events.listen, Trouble("events", self.troubles))
+        tasks.start_soon(self.events.prove, Trouble("canary", self.troubles))
+        tasks.start_soon(expiry.watch_deadlines, registry, self.queue.add, Trouble("deadlines", self.troubles))
+        tasks.start_soon(self.engine_watch.listen, Trouble("engine", self.troubles))
+        tasks.start_soon(presence.tell, Trouble("evidence", self.troubles))
+        tasks.start_soon(self._keep_reconciled)
+        if self.settings.listen is not None:
+            tasks.start_soon(serve_health, self)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drain: no new work, claims in hand are finished within stop grace + 5 s, the rest is left to their leases."""
+        self._detectors.cancel_scope.cancel()
+        limit = self.settings.stop_grace.total_seconds() + DRAIN_MARGIN
+        if error is None:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(limit):
+                await self.worker.drained()
+        self._workers.cancel_scope.cancel()
+        await self._stack.__aexit__(kind, error, trace)
+        logger.info("stopped", extra={"action": "stopped"})
+
+    def sweep(self) -> None:
+        """Ask for a reconcile now; several requests before it begins are one."""
+        self._sweep.set()
+
+    async def _keep_reconciled(self) -> None:
+        every = self.settings.janitor_every.total_seconds() or None
+        while True:
+            with anyio.move_on_after(every):
+                await self._sweep.wait()
+            self._sweep = anyio.Event()
+            await self._reconcile()
+            self._swept.set()
+
+    async def _reconcile(self) -> None:
+        trouble = Trouble("janitor", self.troubles)
+        try:
+            async for line, outcome in self.janitor.run():
+                if line.is_drift:
+                    self._log_line(line, outcome)
+        except (Unavailable, BrakeEngaged) as error:
+            trouble.failed(error)
+        else:
+            trouble.over()
+
+    def _log_line(self, line: PlanLine, outcome: str) -> None:
+        fields = {"kind": line.kind.value, "session": line.session_id, "reason": line.reason, "outcome": outcome}
+        logger.info("reconciled", extra={"action": line.action.value, **fields})
+
+    def _log_start(self) -> None:
+        crew = self.crew
+        logger.info(
+            "started",
+            extra={
+                "action": "started",
+                "host": crew.registry.host,
+                "deployment": crew.ways.deployment,
+                "prefix": crew.registry.keys.prefix,
+                "runtime": crew.runtime.name,
+                "engine": crew.engine.version,
+                "redis": crew.registry.link.where,
+                "quarantine": crew.registry.evidence.quarantine or "none",
+            },
+        )
+
+
+async def run_until_signalled(settings: Settings, wait: timedelta | None = None) -> int:
+    """Run the sidecar until SIGTERM or SIGINT, drain, and return 0; a second one quits with 128 + its number.
+
+    SIGHUP and SIGUSR1 reconcile now. Raises as `Reactor.__aenter__` does; with `wait` it keeps trying that long first.
+    """
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
+        stop = anyio.Event()
+        reactor = Reactor(settings)
+        code = 0
+
+        async def receive(scope: anyio.CancelScope) -> None:
+            nonlocal code
+            async for number in signals:
+                if number in (signal.SIGHUP, signal.SIGUSR1):
+                    reactor.sweep()
+                elif stop.is_set():
+                    code = 128 + number
+                    scope.cancel()
+                else:
+                    logger.info("draining", extra={"action": "draining", "signal": signal.Signals(number).name})
+                    stop.set()
+                    if not reactor.started:
+                        scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(receive, tasks.cancel_scope)
+            await _serve(reactor, stop, wait)
+            tasks.cancel_scope.cancel()
+    return code
+
+
+async def _serve(reactor: Reactor, stop: anyio.Event, wait: timedelta | None) -> None:
+    async with AsyncExitStack() as stack:
+        if wait is None:
+            await stack.enter_async_context(reactor)
+        else:
+            async for attempt in start_policy(wait):
+                with attempt:
+                    await stack.enter_async_context(reactor)
+        await stop.wait()

@@ -1,0 +1,135 @@
+"""The way out: a claimed session's container is stopped and removed, then its record becomes a tombstone.
+
+What this is: the one teardown, for every detector and for every reason. What it is not: the decision that a session is
+over; that is `examine`, in Redis. The invariant: remove before finish, by ID only; before each engine call the claim is
+asked for again, so a claim that a failover or a data loss took away removes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import anyio
+
+from reactor.beside import beside
+from reactor.errors import SessionLost, Unavailable
+from reactor.registry.verdicts import Claimed, Mode, Verdict
+from reactor.retry import engine_policy
+from reactor.runtime.protocol import Removal
+from reactor.session import ContainerId, Detector, EndReason, SessionId, Token, new_token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from reactor.registry import SessionRegistry
+    from reactor.runtime.protocol import Runtime
+    from reactor.session import Deployment
+
+logger = logging.getLogger(__name__)
+
+ENGINE_LIMIT = timedelta(seconds=30)
+"""How long one removal of unknown outcome is repeated before the claim is handed on."""
+HAND_ON = timedelta(seconds=2)
+"""The lease that is left when the engine did not get it done: whoever looks next takes over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The session is over and its container gone; `removed` names what this teardown itself made go."""
+
+    reason: EndReason
+    removed: tuple[ContainerId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """What a teardown works with."""
+
+    registry: SessionRegistry
+    runtime: Runtime
+    deployment: Deployment
+    stop_grace: timedelta
+
+
+async def tear_down(
+    ways: Ways,
+    session_id: SessionId,
+    *,
+    detector: Detector,
+    mode: Mode = Mode.CLAIM,
+    reason: EndReason = EndReason.TERMINATED,
+    expected: ContainerId | None = None,
+) -> Verdict | Ended:
+    """Examine a session and, if that claims it, remove its container and finish.
+
+    Returns `Ended`, or the verdict that left the session alone. Raises `Unavailable` when Redis or the engine could not
+    get it done; the claim is then handed on, nothing is forgotten. Calling it twice, or from many reactors, is
+    harmless: one claims, the others hear `Busy`. Cancelled in the middle, the claim's lease ends and the next takes
+    over. Raises `SessionLost` where somebody else took over after our lease ended.
+    """
+    token = new_token()
+    verdict = await ways.registry.examine(session_id, mode, token, detector=detector, reason=reason, expected=expected)
+    if not isinstance(verdict, Claimed):
+        return verdict
+    return await carry_out(ways, session_id, verdict, token)
+
+
+async def carry_out(ways: Ways, session_id: SessionId, claim: Claimed, token: Token) -> Ended:
+    """Do what a claim is the right to do. Errors as in `tear_down`."""
+    async with beside(_extending(ways.registry, session_id, token)):
+        try:
+            targets = await _targets(ways, session_id, claim)
+            removed = [target for target in targets if await _remove(ways, session_id, target, token)]
+        except Unavailable:
+            await ways.registry.extend(session_id, token, HAND_ON)
+            raise
+        await ways.registry.delete(session_id, token)
+    logger.info(
+        "session ended",
+        extra={"action": "ended", "session": session_id, "generation": claim.generation, "reason": claim.reason.value},
+    )
+    return Ended(claim.reason, tuple(removed))
+
+
+async def _targets(ways: Ways, session_id: SessionId, claim: Claimed) -> list[ContainerId]:
+    if claim.container_id is not None:
+        return [claim.container_id]
+    # The spawn had named no container yet: whatever it or an older one made. A running one of another database is left
+    # to be registered; a newer one belongs to somebody else.
+    prefix = ways.registry.keys.prefix
+    found = await ways.runtime.containers(prefix=prefix, deployment=ways.deployment, session_id=session_id)
+    return [
+        c.container_id
+        for c in found
+        if c.labels is not None
+        and c.labels.generation <= claim.generation
+        and not (c.labels.db != claim.db and c.running)
+    ]
+
+
+async def _remove(ways: Ways, session_id: SessionId, container_id: ContainerId, token: Token) -> bool:
+    async for attempt in engine_policy(ENGINE_LIMIT):
+        with attempt:
+            await ways.registry.extend(session_id, token)
+            return await ways.runtime.remove(container_id, grace=ways.stop_grace) is Removal.REMOVED
+    message = "unreachable: the policy re-raises"
+    raise AssertionError(message)
+
+
+def _extending(
+    registry: SessionRegistry, session_id: SessionId, token: Token
+) -> Callable[[], Coroutine[None, None, None]]:
+    """Extend the claim again and again; one that was lost is found out by the next step of the teardown."""
+
+    async def extend() -> None:
+        while True:
+            await anyio.sleep(registry.terms.claim_lease.total_seconds() / 3)
+            try:
+                await registry.extend(session_id, token)
+            except (SessionLost, Unavailable):
+                return
+
+    return extend

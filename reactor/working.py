@@ -1,0 +1,101 @@
+"""The workers: each takes one session from the queue and carries its teardown through.
+
+What this is: the hands, and what becomes of a session whose teardown failed. What it is not: the teardown. The
+invariant: a failure costs time, never the session: its due score, or its claim's lease, brings it back.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import anyio
+
+from reactor.errors import ForeignData, SessionLost, Unavailable
+from reactor.registry.verdicts import Grace, Mode
+from reactor.session import EndReason
+from reactor.teardown import Ended, tear_down
+
+if TYPE_CHECKING:
+    from reactor.crew import Crew
+    from reactor.queueing import Hint, WorkQueue
+    from reactor.session import SessionId
+
+logger = logging.getLogger(__name__)
+
+AGAIN = timedelta(seconds=3)
+"""About how long after a failure a session is looked at again."""
+
+
+class Worker:
+    """Works off a queue; `work` runs in as many tasks as there are hands."""
+
+    def __init__(self, crew: Crew, queue: WorkQueue) -> None:
+        """Take what to work with."""
+        self._crew = crew
+        self._queue = queue
+        self._idle = anyio.Event()
+        self._draining = False
+
+    async def work(self) -> None:
+        """Take one session after another, until cancelled; a claim in hand is then left to its lease."""
+        while not self._draining:
+            session_id, hint = await self._queue.take()
+            with self._queue.holding(session_id):
+                await self._examine(session_id, hint)
+            if self._draining and self._queue.in_hand == 0:
+                self._idle.set()
+
+    async def drained(self) -> None:
+        """Take nothing new, and return when nothing is in hand any more."""
+        self._draining = True
+        if self._queue.in_hand:
+            await self._idle.wait()
+
+    async def _examine(self, session_id: SessionId, hint: Hint) -> None:
+        try:
+            await self._tear_down(session_id, hint)
+        except Unavailable as error:
+            self._log(session_id, "the teardown is repeated: %s", error)
+            await self._postpone(session_id)
+        except SessionLost as error:
+            self._log(session_id, "another one took the teardown over: %s", error)
+        except ForeignData as error:
+            self._log(session_id, "left alone: %s", error)
+
+    async def _tear_down(self, session_id: SessionId, hint: Hint) -> None:
+        ways = self._crew.ways
+        if hint.died is not None:
+            container = await ways.runtime.inspect(hint.died)
+            if container is None or not container.running:
+                ended = await tear_down(
+                    ways,
+                    session_id,
+                    detector=hint.detector,
+                    mode=Mode.END,
+                    reason=EndReason.CONTAINER_EXITED,
+                    expected=hint.died,
+                )
+                if isinstance(ended, Ended):
+                    return
+            else:
+                await ways.registry.readdress(session_id, container)
+        verdict = await tear_down(ways, session_id, detector=hint.detector)
+        if isinstance(verdict, Grace):
+            logger.info(
+                "one grace, the key may be missing for another reason",
+                extra={"action": "grace", "session": session_id, "left": verdict.left},
+            )
+
+    async def _postpone(self, session_id: SessionId) -> None:
+        # Its score lies behind us: without a new one it would be looked at again at once, and again.
+        delay = AGAIN * random.uniform(0.7, 1.3)  # noqa: S311 (jitter)
+        try:
+            await self._crew.registry.postpone(session_id, delay)
+        except Unavailable as error:
+            logger.debug("not postponed: %s", error, extra={"action": "postpone", "session": session_id})
+
+    def _log(self, session_id: SessionId, text: str, error: Exception) -> None:
+        logger.warning(text, error, extra={"action": "teardown", "session": session_id})

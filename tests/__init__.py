@@ -1,0 +1,1 @@
+"""The tests of session-reactor: real Redis, a real Docker engine, real processes."""

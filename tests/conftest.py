@@ -1,0 +1,76 @@
+"""Fixtures for every test: a private Redis, the Docker engine, and the images made for it.
+
+No fixture skips: what is missing is a failure with its fix.
+It keeps this: each test finds an empty Redis.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from tests.services import images
+from tests.services.engine import Engine, EngineError
+from tests.services.redis import Flavour, RedisServer, private_redis
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the caller choose the server behind `redis_server`."""
+    parser.addoption(
+        "--redis",
+        choices=[flavour.value for flavour in Flavour],
+        default=os.environ.get("REACTOR_TEST_REDIS", Flavour.REDIS.value),
+        help="the server that the tests run against (default: redis)",
+    )
+
+
+def pytest_configure() -> None:
+    """End in order on SIGTERM, as on SIGINT: servers are stopped by their fixtures."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """redis-py's asynchronous client runs on asyncio only."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def shared_redis(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """One server for the whole run; a test takes `redis_server`, which is this one emptied."""
+    with private_redis(Flavour(request.config.getoption("--redis"))) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(shared_redis: RedisServer) -> RedisServer:
+    """A running Redis without a key, with keyspace notifications on, on loopback."""
+    shared_redis.start()
+    with redis.Redis.from_url(shared_redis.url) as client:
+        client.flushall()
+        client.config_set("notify-keyspace-events", "KExge")
+    return shared_redis
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The Docker engine that DOCKER_HOST names; without one the test fails."""
+    try:
+        return Engine.from_environment()
+    except EngineError as error:
+        pytest.fail(f"no Docker engine: {error} (bin/test starts a private one)", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def idle_image(engine: Engine) -> str:
+    """A small image with a shell, `sleep`, `httpd` and `nc`."""
+    return images.idle(engine)
+
+
+@pytest.fixture(scope="session")
+def python_image(engine: Engine) -> str:
+    """The base image that the examples and the reactor's own image are built on."""
+    return images.python_base(engine)

@@ -1,0 +1,1 @@
+"""The private servers and images that the tests run against."""
