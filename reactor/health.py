@@ -18,11 +18,9 @@ from starlette.routing import Route
 from reactor.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from starlette.requests import Request
-
-    from reactor.supervisor import Reactor
 
 
 class _Server(uvicorn.Server):
@@ -33,18 +31,20 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_health(reactor: Reactor) -> None:
-    """Serve until cancelled; raises `ConfigError` when the address cannot be had."""
+async def serve_health(listen: tuple[str, int], readiness: Callable[[], dict[str, object]]) -> None:
+    """Serve until cancelled; raises `ConfigError` when the address cannot be had.
+
+    `readiness` is asked for each request; its entry `ready` decides between 200 and 503.
+    """
 
     async def livez(_: Request) -> PlainTextResponse:
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> JSONResponse:
-        checks = readiness(reactor)
+        checks = readiness()
         return JSONResponse(checks, status_code=200 if checks["ready"] else 503)
 
-    assert reactor.settings.listen is not None  # noqa: S101 (the caller asked)
-    host, port = reactor.settings.listen
+    host, port = listen
     app = Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz)])
     config = uvicorn.Config(
         app, host=host, port=port, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
@@ -58,21 +58,3 @@ async def serve_health(reactor: Reactor) -> None:
     except anyio.get_cancelled_exc_class():
         server.should_exit = True
         raise
-
-
-def readiness(reactor: Reactor) -> dict[str, object]:
-    """Return what `/readyz` says: ready while the engine is watched and no detector is in trouble.
-
-    Missing notifications do not make it unready: deadlines are kept without them.
-    """
-    checks: dict[str, object] = {
-        "ready": reactor.engine_watch.stands and not reactor.troubles,
-        "engine_watched": reactor.engine_watch.stands,
-        "notifications": {True: "heard", False: "not heard", None: "unknown"}[reactor.events.hearing],
-        "queue": len(reactor.queue),
-        "in_hand": reactor.queue.in_hand,
-        "quarantine": reactor.crew.registry.evidence.quarantine,
-    }
-    if reactor.troubles:
-        checks["troubles"] = dict(reactor.troubles)
-    return checks

@@ -95,7 +95,7 @@ class Reactor:
         tasks.start_soon(presence.tell, Trouble("evidence", self.troubles))
         tasks.start_soon(self._keep_reconciled)
         if self.settings.listen is not None:
-            tasks.start_soon(serve_health, self)
+            tasks.start_soon(serve_health, self.settings.listen, self.readiness)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -113,6 +113,23 @@ class Reactor:
     def sweep(self) -> None:
         """Ask for a reconcile now; several requests before it begins are one."""
         self._sweep.set()
+
+    def readiness(self) -> dict[str, object]:
+        """Return what `/readyz` says: ready while the engine is watched and no part is in trouble.
+
+        Missing notifications do not make it unready: deadlines are kept without them.
+        """
+        checks: dict[str, object] = {
+            "ready": self.engine_watch.stands and not self.troubles,
+            "engine_watched": self.engine_watch.stands,
+            "notifications": {True: "heard", False: "not heard", None: "unknown"}[self.events.hearing],
+            "queue": len(self.queue),
+            "in_hand": self.queue.in_hand,
+            "quarantine": self.crew.registry.evidence.quarantine,
+        }
+        if self.troubles:
+            checks["troubles"] = dict(self.troubles)
+        return checks
 
     async def _keep_reconciled(self) -> None:
         every = self.settings.janitor_every.total_seconds() or None

@@ -8,6 +8,7 @@ import socket
 import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -32,7 +33,7 @@ async def test_a_container_is_hardened_unless_its_template_opens_something(docke
     assert (config["CapDrop"], config["CapAdd"], config["Privileged"]) == (["ALL"], [], False)
     assert config["SecurityOpt"] == ["no-new-privileges:true"]
     assert config["ReadonlyRootfs"] is True
-    assert config["Tmpfs"] == {"/tmp": "rw,nosuid,nodev,size=64m"}
+    assert config["Tmpfs"] == {"/tmp": "rw,nosuid,nodev,size=64m"}  # noqa: S108 (a path in the container)
     assert (config["Memory"], config["MemorySwap"]) == (512 * 1024 * 1024, 512 * 1024 * 1024)
     assert (config["NanoCpus"], config["PidsLimit"], config["NetworkMode"]) == (1_000_000_000, 256, "none")
     assert (config["PortBindings"], config["Binds"], config["OomScoreAdj"]) == ({}, [], 0)
@@ -43,14 +44,14 @@ async def test_a_template_opens_what_it_names(docker: Kit, engine: Engine, tmp_p
     """User, directory, writable root, tmpfs, a capability and a volume reach the engine."""
     template = docker.template(
         user="65534:65534",
-        working_dir="/tmp",
+        working_dir="/bin",
         read_only=False,
-        tmpfs=("/tmp", "/run:size=1m"),
+        tmpfs=("/run:size=1m",),
         cap_add=("NET_BIND_SERVICE",),
         volumes=(f"{tmp_path}:/out",),
     )
     found = engine.inspect(await docker.run(template=template))
-    assert (found["Config"]["User"], found["Config"]["WorkingDir"]) == ("65534:65534", "/tmp")
+    assert (found["Config"]["User"], found["Config"]["WorkingDir"]) == ("65534:65534", "/bin")
     assert found["HostConfig"]["ReadonlyRootfs"] is False
     assert found["HostConfig"]["Tmpfs"]["/run"] == "rw,nosuid,nodev,size=64m,size=1m"
     assert found["HostConfig"]["CapAdd"] == ["NET_BIND_SERVICE"]
@@ -83,7 +84,6 @@ async def test_environment_of_template_and_session_reach_the_program(docker: Kit
 
 async def test_the_stop_signal_lets_a_program_end_by_itself(docker: Kit, tmp_path: Path) -> None:
     """Within the grace a program may write down what it has."""
-    tmp_path.chmod(0o777)
     script = "trap 'echo bye > /out/last; exit 0' TERM; echo up; while :; do sleep 0.05; done"
     template = docker.template(("sh", "-c", script), volumes=(f"{tmp_path}:/out",))
     container_id = await docker.run(template=template)
@@ -120,7 +120,7 @@ async def test_a_container_out_of_memory_says_so(docker: Kit) -> None:
 async def test_a_missing_image_and_a_pull_that_cannot_work_are_image_missing(docker: Kit) -> None:
     """Nothing is pulled inside create; a pull that fails says why."""
     template = Template(name="t", image="127.0.0.1:9/no/such", command=("x",))
-    with pytest.raises(ImageMissing, match="127.0.0.1:9/no/such"):
+    with pytest.raises(ImageMissing, match="no/such"):
         await docker.runtime.create(docker.spec(template=template))
     with pytest.raises(ImageMissing, match="cannot be pulled"):
         await docker.runtime.pull(template.image)
@@ -129,7 +129,7 @@ async def test_a_missing_image_and_a_pull_that_cannot_work_are_image_missing(doc
 @pytest.mark.parametrize(
     "changes", [{"memory": 1000}, {"volumes": ("/a:b",)}, {"user": "no-such-user"}, {"network": "no-such-network"}]
 )
-async def test_what_the_engine_can_never_run_is_spawn_failed(docker: Kit, changes: dict[str, object]) -> None:
+async def test_what_the_engine_can_never_run_is_spawn_failed(docker: Kit, changes: dict[str, Any]) -> None:
     """Whether the engine refuses at create or at start, and with which code, the answer is the same."""
     with pytest.raises(SpawnFailed):
         await docker.run(template=docker.template(**changes))
@@ -161,7 +161,7 @@ async def test_a_removal_by_hand_at_the_same_time_is_waited_for(docker: Kit, eng
 
 
 @pytest.mark.parametrize(
-    ("image", "volumes", "problem"),
+    "image, volumes, problem",
     [("", (), "image is missing"), ("x", ("/a:b",), "no absolute path"), ("x", ("/a:/b:ro", "/c", "named:/d"), None)],
 )
 async def test_a_template_that_cannot_run_here_is_a_problem(
@@ -173,7 +173,7 @@ async def test_a_template_that_cannot_run_here_is_a_problem(
 
 
 @pytest.mark.parametrize(
-    ("host", "error", "text"),
+    "host, error, text",
     [
         ("unix:///no/such/docker.sock", Unavailable, "no such socket"),
         ("tcp://127.0.0.1:1", Unavailable, "refused"),
@@ -196,7 +196,7 @@ async def test_certificates_that_are_not_there_are_a_configuration_error(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("answer", "text"),
+    "answer, text",
     [
         (reply(200, {"ApiVersion": "1.24"}), "too old"),
         (reply(200, {"hello": "world"}), "no Docker engine"),

@@ -26,7 +26,7 @@ def _template(ready: str, network: str, *ports: str) -> Template:
 
 
 @pytest.mark.parametrize(
-    ("reach", "template", "problem"),
+    "reach, template, problem",
     [
         (BESIDE, _template("started", "none"), None),
         (BESIDE, _template("tcp:8000", "none"), "no network"),
