@@ -8,6 +8,7 @@ that could have been finished within the grace.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
@@ -81,6 +82,7 @@ class Reactor:
             await self._swept.wait()
             self._stack = stack.pop_all()
         self.started = True
+        logger.info("ready", extra={"action": "ready", "troubles": len(self.troubles)})
         return self
 
     def _start_detectors(self, tasks: TaskGroup) -> None:
@@ -142,14 +144,17 @@ class Reactor:
 
     async def _reconcile(self) -> None:
         trouble = Trouble("janitor", self.troubles)
+        drift = 0
         try:
             async for line, outcome in self.janitor.run():
                 if line.is_drift:
+                    drift += 1
                     self._log_line(line, outcome)
         except (Unavailable, BrakeEngaged) as error:
             trouble.failed(error)
         else:
             trouble.over()
+        logger.debug("reconcile done", extra={"action": "reconcile", "drift": drift})
 
     def _log_line(self, line: PlanLine, outcome: str) -> None:
         fields = {"kind": line.kind.value, "session": line.session_id, "reason": line.reason, "outcome": outcome}
@@ -173,34 +178,47 @@ class Reactor:
 
 
 async def run_until_signalled(settings: Settings, wait: timedelta | None = None) -> int:
-    """Run the sidecar until SIGTERM or SIGINT, drain, and return 0; a second one quits with 128 + its number.
+    """Run the sidecar until SIGTERM or SIGINT, drain, and return 0.
 
-    SIGHUP and SIGUSR1 reconcile now. Raises as `Reactor.__aenter__` does; with `wait` it keeps trying that long first.
+    SIGHUP and SIGUSR1 reconcile now. A second SIGTERM or SIGINT ends the process with 128 + its number, and a drain
+    that the engine holds up beyond stop grace + 5 s ends it with 0: claims in hand are left to their leases then.
+    Raises as `Reactor.__aenter__` does; with `wait` it keeps trying that long first.
     """
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
         stop = anyio.Event()
         reactor = Reactor(settings)
-        code = 0
 
-        async def receive(scope: anyio.CancelScope) -> None:
-            nonlocal code
+        async def receive(tasks: TaskGroup) -> None:
             async for number in signals:
                 if number in (signal.SIGHUP, signal.SIGUSR1):
                     reactor.sweep()
                 elif stop.is_set():
-                    code = 128 + number
-                    scope.cancel()
-                else:
+                    _quit(128 + number)
+                elif reactor.started:
                     logger.info("draining", extra={"action": "draining", "signal": signal.Signals(number).name})
                     stop.set()
-                    if not reactor.started:
-                        scope.cancel()
+                    tasks.start_soon(_quit_late, settings)
+                else:
+                    stop.set()
+                    tasks.cancel_scope.cancel()
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(receive, tasks.cancel_scope)
+            tasks.start_soon(receive, tasks)
             await _serve(reactor, stop, wait)
             tasks.cancel_scope.cancel()
-    return code
+    return 0
+
+
+async def _quit_late(settings: Settings) -> None:
+    await anyio.sleep(settings.stop_grace.total_seconds() + DRAIN_MARGIN + 0.5)
+    _quit(0)
+
+
+def _quit(code: int) -> None:
+    # A thread that waits for the engine cannot be cancelled; whoever asks for the end now must not wait for it either.
+    logger.warning("quitting, claims in hand are left to their leases", extra={"action": "quit"})
+    logging.shutdown()
+    os._exit(code)
 
 
 async def _serve(reactor: Reactor, stop: anyio.Event, wait: timedelta | None) -> None:

@@ -1,16 +1,19 @@
 """Fixtures for every test: a private Redis, the Docker engine, and the images made for it.
 
 No fixture skips: what is missing is a failure with its fix.
-It keeps this: each test finds an empty Redis.
+It keeps this: each test finds an empty Redis, and has a deployment whose containers are gone afterwards.
 """
 
 import os
+import secrets
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
 
+from tests.cli.command import Cli, clean_up, plain_environment
 from tests.services import images
 from tests.services.engine import Engine, EngineError
 from tests.services.redis import Flavour, RedisServer, private_redis
@@ -74,3 +77,34 @@ def idle_image(engine: Engine) -> str:
 def python_image(engine: Engine) -> str:
     """The base image that the examples and the reactor's own image are built on."""
     return images.python_base(engine)
+
+
+@pytest.fixture
+def deployment() -> str:
+    """A name that no other test run has."""
+    return f"test-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def user(tmp_path: Path, redis_server: RedisServer, engine: Engine, idle_image: str, deployment: str) -> Iterator[Cli]:
+    """A user with a Redis, an engine, and a template that sleeps."""
+    cli = Cli(
+        directory=tmp_path,
+        environment=plain_environment(
+            REDIS_URL=redis_server.url,
+            DOCKER_HOST=engine.host,
+            REACTOR_DEPLOYMENT=deployment,
+            REACTOR_HOST=deployment,
+            REACTOR_STOP_GRACE="0",
+        ),
+    )
+    cli.write(f'[template.default]\nimage = "{idle_image}"\nmax_ttl = "1h"\n')
+    yield cli
+    clean_up(engine, deployment)
+
+
+@pytest.fixture
+def lonely(tmp_path: Path) -> Cli:
+    """A user whose Redis and engine do not exist, so that a command that needs one fails."""
+    nowhere = f"unix://{tmp_path}/nowhere"
+    return Cli(directory=tmp_path, environment=plain_environment(REDIS_URL=f"{nowhere}.redis", DOCKER_HOST=nowhere))

@@ -66,8 +66,12 @@ class DockerRuntime:
         """
         client = await DockerClient.connect(host, tls_verify=tls_verify, cert_path=cert_path)
         runtime = cls(client, Reach(remote=True, addresses=False))
-        info = await runtime._info()
-        runtime._reach = await find_reach(client.look, info, remote=client.is_remote)
+        try:
+            info = await runtime._info()
+            runtime._reach = await find_reach(client.look, info, remote=client.is_remote)
+        except BaseException:
+            await client.aclose()
+            raise
         return runtime
 
     @property

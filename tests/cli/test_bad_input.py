@@ -24,7 +24,7 @@ BAD_IDS = {
     "space inside": b"a b",
     "newline": b"\n",
     "newline at the end": b"a\n",
-    "accented letter": "caf\u00e9".encode(),
+    "accented letter": "a\u00e9".encode(),
     "digit of another script": "\u0661".encode(),
     "no text at all": b"\xff",
     "empty": b"",
@@ -105,7 +105,7 @@ def test_an_unknown_template_is_refused_with_the_nearest_one(
     user: Cli, redis_server: RedisServer, engine: Engine, deployment: str
 ) -> None:
     """Exit 64; no record, no container."""
-    assert_refused(user("acquire", "a", "--template", "defualt"), 64, "did you mean 'default'")
+    assert_refused(user("acquire", "a", "--template", "defaultx"), 64, "did you mean 'default'")
     assert sessions_in(redis_server) == {}
     assert containers(engine, deployment) == []
 

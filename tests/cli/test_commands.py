@@ -209,8 +209,9 @@ def test_doctor_names_what_fails_with_the_fix(user: Cli) -> None:
     done = user("doctor", "--json", REDIS_URL="redis://127.0.0.1:1")
     assert done.code == 69
     failed = [line for line in done.lines if line["status"] == "fail"]
-    assert failed
-    assert all(line["fix"] for line in failed)
+    assert [line["name"] for line in failed] == ["redis"]
+    assert "127.0.0.1:1" in failed[0]["detail"]
+    assert "REDIS_URL" in f"{failed[0]['detail']} {failed[0]['fix']}"
 
 
 def test_the_sidecar_ends_an_abandoned_session_and_drains_on_sigterm(

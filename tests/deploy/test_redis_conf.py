@@ -129,8 +129,8 @@ def test_a_full_server_refuses_new_sessions_and_keeps_the_old_ones(server: Serve
 def test_what_a_script_wrote_survives_a_kill_of_the_server(server: Server) -> None:
     """A record and the moment at which its heartbeat ends come back from the append-only file.
 
-    Redis up to 8 and Valkey up to 8 replay what a script wrote as a transaction with the rights of the default user: with
-    a default user who may do nothing they start without those writes, and say so only in their log.
+    Redis up to 8 and Valkey up to 8 replay what a script wrote as a transaction with the rights of the default user:
+    with a default user who may do nothing they start without those writes, and say so only in their log.
     """
     script = "redis.call('HSET', KEYS[1], 'state', 'running') redis.call('SET', KEYS[2], '', 'EX', 900)"
     with server.login("reactor") as reactor:

@@ -29,7 +29,7 @@ CREATOR = """
 import asyncio, os, pathlib, signal, sys
 from reactor.runtime import process_store
 from reactor.runtime.process import ProcessRuntime
-from tests.runtime.kits import FakeOperator, Kit
+from tests.runtime.kits import AT_ONCE, Kit
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -43,7 +43,7 @@ async def main(state_dir, deployment, moment):
     container_id = await kit.run()
     if moment == "before the files":
         process_store.shutil.rmtree = die
-        await kit.runtime.remove(container_id, grace=process_store.timedelta(0))
+        await kit.runtime.remove(container_id, grace=AT_ONCE)
     die()
 
 asyncio.run(main(*sys.argv[1:]))
@@ -52,8 +52,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 def _killed_creator(kit: Kit, state_dir: Path, moment: str) -> None:
     """Run a program that makes a container and is killed with -9 at that moment."""
-    script = CREATOR.replace("process_store.timedelta", "__import__('datetime').timedelta")
-    command = [sys.executable, "-c", script, str(state_dir), kit.deployment, moment]
+    command = [sys.executable, "-c", CREATOR, str(state_dir), kit.deployment, moment]
     done = subprocess.run(command, cwd=REPOSITORY, check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
 
@@ -68,6 +67,10 @@ def _marked(container_id: str) -> list[psutil.Process]:
         except (psutil.Error, OSError):
             continue
     return found
+
+
+def _stranger() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sleep", "1000"], start_new_session=True)
 
 
 @pytest.mark.parametrize("moment", ["after the start", "before the note"])
@@ -133,7 +136,7 @@ async def test_what_the_leader_left_behind_is_ended_too(process: Kit) -> None:
         return found is not None and found.state is ContainerState.DEAD
 
     await wait_until(dead)
-    assert [one.name() for one in _marked(container_id)] == ["sleep"]
+    await wait_until(lambda: [one.name() for one in _marked(container_id)] == ["sleep"])
     await process.runtime.remove(container_id, grace=timedelta(seconds=5))
     assert _marked(container_id) == []
 
@@ -168,7 +171,7 @@ async def test_a_number_that_now_belongs_to_another_process_is_not_touched(proce
     """The note of a first process holds when it was born; a later process of that number is a stranger."""
     container_id = await process.run()
     process.operator.kill(container_id)
-    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as stranger:
+    with _stranger() as stranger:
         store = Store(state_dir)
         store.note_leader(container_id, Leader(pid=stranger.pid, born="another boot:1"))
         found = await process.runtime.inspect(container_id)

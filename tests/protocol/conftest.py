@@ -1,0 +1,22 @@
+"""The stage of the protocol tests: a real Redis, an engine in memory, and actors that share both."""
+
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from tests.protocol.scene import Scene
+from tests.services.redis import RedisServer
+
+
+@pytest.fixture
+async def scene(redis_server: RedisServer) -> AsyncIterator[Scene]:
+    """An empty stage; at its end every key that must have a TTL has one."""
+    async with anyio.create_task_group() as tasks:
+        stage = Scene(redis_server, tasks)
+        try:
+            yield stage
+        finally:
+            tasks.cancel_scope.cancel()
+            await stage.aclose()
+    stage.check_keys()
