@@ -199,7 +199,7 @@ class Spawner:
             if container is None:
                 raise ContainerGone
             if not container.running:
-                raise _exited(asked.session_id, container)
+                raise await self._exited(container)
             if anyio.current_time() >= until:
                 self.proved.add(asked.template.name)
                 return container
@@ -212,6 +212,7 @@ class Spawner:
         if container is not None and container.running:
             key = self.ways.registry.keys.heartbeat(record.session_id)
             return record.session(key, local=True, created=created)
+        failure = AgainError() if container is None or not created else await self._exited(container)
         await tear_down(
             self.ways,
             record.session_id,
@@ -220,12 +221,12 @@ class Spawner:
             reason=EndReason.CONTAINER_EXITED,
             expected=record.container_id,
         )
-        if container is None or not created:
-            raise AgainError
-        message = (
-            f"the container of session {record.session_id} exited at once: {container.detail or 'no reason given'}"
-        )
-        raise SpawnFailed(message)
+        raise failure
+
+    async def _exited(self, container: Container) -> SpawnFailed:
+        said = await self.ways.runtime.last_output(container.container_id)
+        last = f'; its last words: "{said}"' if said else ""
+        return SpawnFailed(f"the container exited at once ({container.detail or 'no reason known'}){last}")
 
     async def _undo(self, made: list[ContainerId]) -> None:
         for container_id in made:
@@ -247,10 +248,6 @@ class Spawner:
         except (SessionLost, Unavailable):
             # Not ours any more, or nobody answers: the lease ends, and whoever claims the spawn removes what it made.
             return
-
-
-def _exited(session_id: SessionId, container: Container) -> SpawnFailed:
-    return SpawnFailed(f"the container of session {session_id} exited at once: {container.detail or 'no reason given'}")
 
 
 async def _repeated(call: Callable[[], Awaitable[T]]) -> T:

@@ -6,7 +6,7 @@ It keeps this: a sidecar that a test started has ended when its block ends.
 
 import signal
 import subprocess
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,14 +43,16 @@ class Sidecar:
 
 
 @contextmanager
-def sidecar(user: Cli, *arguments: str, wait: bool = True, **environment: str) -> Generator[Sidecar]:
+def sidecar(
+    user: Cli, *arguments: str, wait: bool = True, environment: Mapping[str, str] | None = None
+) -> Generator[Sidecar]:
     """Run the sidecar while the body runs; with `wait` the body begins after its first reconcile."""
     log_file = user.directory / f"sidecar-{len(list(user.directory.glob('sidecar-*')))}.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             user.command("run", "--verbose", *arguments),
             cwd=user.directory,
-            env={**user.environment, "REACTOR_LISTEN": "", **environment},
+            env={**user.environment, "REACTOR_LISTEN": "", **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,

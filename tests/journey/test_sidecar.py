@@ -27,7 +27,7 @@ async def test_with_wait_it_starts_once_redis_is_there(world: World) -> None:
     """`--wait` keeps trying: Redis may come up after its sidecar."""
     with private_redis() as late:
         late.stop()
-        with sidecar(world.user, "--wait", "60s", wait=False, REDIS_URL=late.url) as reactor:
+        with sidecar(world.user, "--wait", "60s", wait=False, environment={"REDIS_URL": late.url}) as reactor:
             assert reactor.process.poll() is None
             late.start()
             await wait_until(lambda: "action=ready" in reactor.log, 30)
@@ -37,7 +37,7 @@ async def test_sigterm_drains_what_is_in_hand_and_exits_zero(world: World, idle_
     """A container that takes its stop grace to go is gone, and recorded, when the process has ended."""
     user = world.user
     user.write(STUBBORN.format(image=idle_image))
-    with sidecar(user, REACTOR_STOP_GRACE="3s") as reactor:
+    with sidecar(user, environment={"REACTOR_STOP_GRACE": "3s"}) as reactor:
         acquired = user("acquire", "stubborn", "--json").json
         world.client.delete(str(acquired["heartbeat_key"]))
         await wait_until(lambda: user("ls", "--json").lines[0]["state"] == "ending", 10)
@@ -51,7 +51,7 @@ async def test_a_second_signal_quits_at_once(world: World, idle_image: str) -> N
     """Whoever asks twice does not wait for a stop grace; the claim's lease hands the rest on."""
     user = world.user
     user.write(STUBBORN.format(image=idle_image))
-    with sidecar(user, REACTOR_STOP_GRACE="60s") as reactor:
+    with sidecar(user, environment={"REACTOR_STOP_GRACE": "60s"}) as reactor:
         acquired = user("acquire", "stubborn", "--json").json
         world.client.delete(str(acquired["heartbeat_key"]))
         await wait_until(lambda: user("ls", "--json").lines[0]["state"] == "ending", 10)
@@ -64,7 +64,7 @@ async def test_a_second_signal_quits_at_once(world: World, idle_image: str) -> N
 async def test_sigusr1_reconciles_now(world: World) -> None:
     """An orphan is found at the signal, with the periodic reconcile switched off."""
     user = world.user
-    with sidecar(user, REACTOR_JANITOR_EVERY="0") as reactor:
+    with sidecar(user, environment={"REACTOR_JANITOR_EVERY": "0"}) as reactor:
         acquired = user("acquire", "orphan", "--json").json
         world.client.delete("mcp:session:orphan")
         world.client.delete(str(acquired["heartbeat_key"]))
@@ -107,7 +107,7 @@ async def test_a_session_of_another_host_is_left_to_its_own_reactor(world: World
     user = world.user
     assert user("acquire", "far", "--ttl", "2s").code == 0
     elsewhere = {"REACTOR_RUNTIME": "process", "REACTOR_HOST": "elsewhere", "REACTOR_CONFIG": "/dev/null"}
-    with sidecar(user, **elsewhere) as reactor:
+    with sidecar(user, environment=elsewhere) as reactor:
         await wait_until(lambda: not world.hearts(), 10)
         reactor.signal(signal.SIGUSR1)
         await wait_until(lambda: reactor.log.count("reconcile done") > 1, 20)
@@ -131,7 +131,7 @@ async def test_it_survives_redis_going_away_and_coming_back(world: World) -> Non
     user = world.user
     with private_redis(options={"appendonly": "yes", "appendfsync": "always"}) as server:
         mine = {"REDIS_URL": server.url}
-        with sidecar(user, **mine) as reactor:
+        with sidecar(user, environment=mine) as reactor:
             acquired = user("acquire", "steady", "--ttl", "6s", "--json", **mine).json
             server.kill()
             server.start()

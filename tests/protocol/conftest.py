@@ -12,11 +12,7 @@ from tests.services.redis import RedisServer
 @pytest.fixture
 async def scene(redis_server: RedisServer) -> AsyncIterator[Scene]:
     """An empty stage; at its end every key that must have a TTL has one."""
-    async with anyio.create_task_group() as tasks:
-        stage = Scene(redis_server, tasks)
-        try:
-            yield stage
-        finally:
-            tasks.cancel_scope.cancel()
-            await stage.aclose()
-    stage.check_keys()
+    async with anyio.create_task_group() as tasks, Scene(redis_server, tasks) as stage:
+        yield stage
+        stage.check_keys()
+        tasks.cancel_scope.cancel()

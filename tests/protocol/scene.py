@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import redis
@@ -370,14 +370,16 @@ class Scene:
 
     def check_keys(self) -> None:
         """Fail for a key that would stay for ever, or a live record that would not."""
-        with redis.Redis.from_url(self.server.url, decode_responses=True) as client:
-            raw: Any = client
-            for name in raw.scan_iter() if self.tidy else ():
-                parsed = self.keys.parse_session_key(name)
-                ended = parsed is not None and (parsed[1] or raw.hget(name, "state") == "ended")
-                assert (raw.ttl(name) != -1) is ended, f"{name} has a wrong TTL"
+        for name in self.redis.scan_iter() if self.tidy else ():
+            parsed = self.keys.parse_session_key(name)
+            ends = parsed is not None and (parsed[1] or self.redis.hget(name, "state") == "ended")
+            assert (self.redis.ttl(name) != -1) is ends, f"{name} has a wrong TTL"
 
-    async def aclose(self) -> None:
+    async def __aenter__(self) -> Self:
+        """Open nothing; actors connect."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         """Close every connection."""
         await self._stack.aclose()
         self.redis.close()

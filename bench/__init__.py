@@ -1,0 +1,1 @@
+"""Measurements, each beside its limit, measured in the same run."""
