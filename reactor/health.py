@@ -6,10 +6,10 @@ depends on nothing but this process, so that an outage of Redis or the engine ne
 
 from __future__ import annotations
 
+import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import anyio
 import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -31,8 +31,18 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_health(listen: tuple[str, int], readiness: Callable[[], dict[str, object]]) -> None:
-    """Serve until cancelled; raises `ConfigError` when the address cannot be had.
+def listen_on(address: tuple[str, int]) -> socket.socket:
+    """Return a listening socket; raises `ConfigError` where the address cannot be had."""
+    host, port = address
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        message = f"cannot listen on {host}:{port} ({error.strerror}); set REACTOR_LISTEN to another address, or empty"
+        raise ConfigError(message) from error
+
+
+async def serve_health(listening: socket.socket, readiness: Callable[[], dict[str, object]]) -> None:
+    """Serve until cancelled, then close the socket.
 
     `readiness` is asked for each request; its entry `ready` decides between 200 and 503.
     """
@@ -44,17 +54,7 @@ async def serve_health(listen: tuple[str, int], readiness: Callable[[], dict[str
         checks = readiness()
         return JSONResponse(checks, status_code=200 if checks["ready"] else 503)
 
-    host, port = listen
     app = Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz)])
-    config = uvicorn.Config(
-        app, host=host, port=port, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
-    )
-    server = _Server(config)
-    try:
-        await server.serve()
-    except SystemExit as error:
-        message = f"cannot listen on {host}:{port} (in use?); set REACTOR_LISTEN to another address, or empty for none"
-        raise ConfigError(message) from error
-    except anyio.get_cancelled_exc_class():
-        server.should_exit = True
-        raise
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    with listening:
+        await _Server(config).serve(sockets=[listening])

@@ -39,6 +39,11 @@ class Keys:
         return f"{self.prefix}:session:*"
 
     @property
+    def everything(self) -> str:
+        """Glob over all keys of the prefix, for SCAN."""
+        return f"{self.prefix}:*"
+
+    @property
     def hosts(self) -> str:
         """Set: hosts that have or had sessions."""
         return f"{self.prefix}:hosts"

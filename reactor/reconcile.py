@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import anyio
 
 from reactor.crew import Crew, open_crew
-from reactor.errors import ReactorError, SessionLost, Unavailable
+from reactor.errors import ForeignData, ReactorError, SessionLost, Unavailable
 from reactor.plan import Action, Kind, PlanLine, View, judge_container, plan
 from reactor.registry import Record
 from reactor.registry.verdicts import Claimed, Gone, Mode
@@ -33,6 +33,8 @@ __all__ = ["Action", "BrakeEngaged", "Janitor", "Kind", "PlanLine"]
 
 DONE = "done"
 GONE_ALREADY = "gone already"
+DONE_WORDS = frozenset({DONE, GONE_ALREADY})
+"""The outcomes that leave nothing to do."""
 HANDS = 16
 """Lines carried out at once: more than the engine removes in parallel."""
 BRAKE_COUNT = 10
@@ -155,7 +157,7 @@ class Janitor:
     async def _note_outcome(self, outcomes: dict[int, str], index: int, line: PlanLine) -> None:
         try:
             outcomes[index] = await self._act(line) if line.is_drift else line.action.value
-        except (Unavailable, SessionLost) as error:
+        except (Unavailable, SessionLost, ForeignData) as error:
             outcomes[index] = str(error)
 
     async def _act(self, line: PlanLine) -> str:

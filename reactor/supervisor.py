@@ -18,15 +18,17 @@ import anyio
 from reactor import expiry
 from reactor.crew import open_crew
 from reactor.engine_watch import EngineWatch
-from reactor.errors import Unavailable
-from reactor.health import serve_health
+from reactor.errors import ReactorError, Unavailable
+from reactor.health import listen_on, serve_health
+from reactor.plan import Action
 from reactor.queueing import WorkQueue
-from reactor.reconcile import BrakeEngaged, Janitor
+from reactor.reconcile import DONE_WORDS, BrakeEngaged, Janitor
 from reactor.retry import start_policy
 from reactor.trouble import Trouble
 from reactor.working import Worker
 
 if TYPE_CHECKING:
+    import socket
     from datetime import timedelta
     from types import TracebackType
 
@@ -66,6 +68,7 @@ class Reactor:
         """
         async with AsyncExitStack() as stack:
             self.crew = await stack.enter_async_context(open_crew(self.settings, runtime=self._given))
+            listening = None if self.settings.listen is None else stack.enter_context(listen_on(self.settings.listen))
             self._log_start()
             self.janitor = Janitor(self.crew, settings=self.settings)
             self.worker = Worker(self.crew, self.queue)
@@ -77,7 +80,7 @@ class Reactor:
             self._detectors = detectors
             for _ in range(HANDS):
                 workers.start_soon(self.worker.work)
-            self._start_detectors(detectors)
+            self._start_detectors(detectors, listening)
             self.sweep()
             await self._swept.wait()
             self._stack = stack.pop_all()
@@ -85,7 +88,7 @@ class Reactor:
         logger.info("ready", extra={"action": "ready", "troubles": len(self.troubles)})
         return self
 
-    def _start_detectors(self, tasks: TaskGroup) -> None:
+    def _start_detectors(self, tasks: TaskGroup, listening: socket.socket | None) -> None:
         registry = self.crew.registry
         presence = expiry.Presence(
             registry, watched=lambda: self.engine_watch.stands, hearing=lambda: self.events.hearing
@@ -96,8 +99,8 @@ class Reactor:
         tasks.start_soon(self.engine_watch.listen, Trouble("engine", self.troubles))
         tasks.start_soon(presence.tell, Trouble("evidence", self.troubles))
         tasks.start_soon(self._keep_reconciled)
-        if self.settings.listen is not None:
-            tasks.start_soon(serve_health, self.settings.listen, self.readiness)
+        if listening is not None:
+            tasks.start_soon(serve_health, listening, self.readiness)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -135,26 +138,32 @@ class Reactor:
 
     async def _keep_reconciled(self) -> None:
         every = self.settings.janitor_every.total_seconds() or None
+        pause = every
         while True:
-            with anyio.move_on_after(every):
+            with anyio.move_on_after(pause):
                 await self._sweep.wait()
             self._sweep = anyio.Event()
-            await self._reconcile()
+            settled = await self._reconcile()
             self._swept.set()
+            # What was too young to judge, or could not be done, is looked at again once it has come of age.
+            pause = every if settled else self.settings.acquire_timeout.total_seconds()
 
-    async def _reconcile(self) -> None:
+    async def _reconcile(self) -> bool:
+        """Reconcile once; False where something was left for later."""
         trouble = Trouble("janitor", self.troubles)
-        drift = 0
+        drift, settled = 0, True
         try:
             async for line, outcome in self.janitor.run():
+                drift += line.is_drift
+                settled = settled and line.action is not Action.WAIT and (outcome in DONE_WORDS or not line.is_drift)
                 if line.is_drift:
-                    drift += 1
                     self._log_line(line, outcome)
         except (Unavailable, BrakeEngaged) as error:
             trouble.failed(error)
-        else:
-            trouble.over()
+            return False
+        trouble.over()
         logger.debug("reconcile done", extra={"action": "reconcile", "drift": drift})
+        return settled
 
     def _log_line(self, line: PlanLine, outcome: str) -> None:
         fields = {"kind": line.kind.value, "session": line.session_id, "reason": line.reason, "outcome": outcome}
@@ -202,11 +211,22 @@ async def run_until_signalled(settings: Settings, wait: timedelta | None = None)
                     stop.set()
                     tasks.cancel_scope.cancel()
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(receive, tasks)
-            await _serve(reactor, stop, wait)
-            tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(receive, tasks)
+                await _serve(reactor, stop, wait)
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            named = group.subgroup(ReactorError)
+            if named is None:
+                raise
+            raise _first(named) from group
     return 0
+
+
+def _first(group: BaseExceptionGroup[ReactorError]) -> ReactorError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _quit_late(settings: Settings) -> None:

@@ -1,6 +1,10 @@
 """`reactor run`: how it starts, hears, works beside others, and ends."""
 
+import http.client
+import json
 import signal
+import socket
+from contextlib import closing
 
 from tests.cli.command import Cli
 from tests.journey.sidecar import World, sidecar
@@ -141,3 +145,29 @@ async def test_it_survives_redis_going_away_and_coming_back(world: World) -> Non
             assert reactor.process.poll() is None, reactor.log
             events = user("events", "--json", **mine).lines
             assert "quarantine" in [entry["event"] for entry in events]
+
+
+def test_a_health_address_in_use_is_refused_with_its_setting(world: World) -> None:
+    """Two sidecars on one machine need two addresses: exit 78, one line with the setting to change."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = world.user("run", REACTOR_LISTEN=f"127.0.0.1:{taken.getsockname()[1]}")
+    assert done.code == 78
+    assert [line for line in done.err.splitlines() if line.startswith("reactor:")] == done.err.splitlines()[-1:]
+    assert "REACTOR_LISTEN" in done.err
+
+
+async def test_livez_and_readyz_answer_while_it_runs(world: World) -> None:
+    """Ready once the engine is watched; alive whatever Redis does."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with sidecar(world.user, environment={"REACTOR_LISTEN": f"127.0.0.1:{port}"}):
+
+        def says(path: str) -> tuple[int, bytes]:
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as link:
+                link.request("GET", path)
+                with link.getresponse() as answer:
+                    return answer.status, answer.read()
+
+        await wait_until(lambda: says("/readyz")[0] == 200, 20)
+        assert json.loads(says("/readyz")[1])["engine_watched"] is True
+        assert says("/livez") == (200, b"ok\n")
