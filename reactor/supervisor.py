@@ -130,7 +130,6 @@ class Reactor:
             "notifications": {True: "heard", False: "not heard", None: "unknown"}[self.events.hearing],
             "queue": len(self.queue),
             "in_hand": self.queue.in_hand,
-            "quarantine": self.crew.registry.evidence.quarantine,
         }
         if self.troubles:
             checks["troubles"] = dict(self.troubles)
@@ -181,7 +180,6 @@ class Reactor:
                 "runtime": crew.runtime.name,
                 "engine": crew.engine.version,
                 "redis": crew.registry.link.where,
-                "quarantine": crew.registry.evidence.quarantine or "none",
             },
         )
 

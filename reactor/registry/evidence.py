@@ -7,6 +7,7 @@ verdict and no spawn happens between a change of Redis and its being witnessed.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from reactor.registry.link import RedisLink
     from reactor.session import HostName
 
+logger = logging.getLogger(__name__)
+
 LAYOUT = "1"
 _TRIES = 10
 
@@ -40,7 +43,6 @@ class Evidence:
         self._lock = anyio.Lock()
         self.db = DatabaseId("")
         self.deployment = deployment or Deployment("")
-        self.quarantine = ""
         self.changes = 0
         """How often Redis turned out to be another one: every claim and plan from before is void."""
 
@@ -77,7 +79,11 @@ class Evidence:
             self.changes += 1
         self.db = DatabaseId(found.db)
         self.deployment = deployment
-        self.quarantine = found.quarantine or self.quarantine
+        if found.quarantine:
+            logger.warning(
+                "a missing heartbeat key proves nothing for a while: each session gets one grace",
+                extra={"action": "quarantine", "host": self._host, "reason": found.quarantine},
+            )
         return True
 
     def _settle(self, written: str) -> Deployment:
