@@ -59,7 +59,8 @@ class WorkQueue:
     async def take(self) -> tuple[SessionId, Hint]:
         """Wait for the next id and take it in hand; `done` gives it back. Cancelled, nothing is taken."""
         while not self._order:
-            self._more = anyio.Event()
+            if self._more.is_set():  # an event that idle hands wait on must stay the one that `add` sets
+                self._more = anyio.Event()
             await self._more.wait()
         session_id = self._order.popleft()
         self._in_hand.add(session_id)

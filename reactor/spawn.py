@@ -120,8 +120,7 @@ class Spawner:
             await self._give_up(asked, reserved, made, error)
             raise
         except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True), anyio.move_on_after(UNDO_SECONDS):
-                await self._give_up(asked, reserved, made, None)
+            await self._give_up(asked, reserved, made, None)
             raise
 
     async def _steps(self, asked: Asked, reserved: Spawn, made: list[ContainerId]) -> Session:
@@ -235,19 +234,20 @@ class Spawner:
     async def _give_up(
         self, asked: Asked, reserved: Spawn, made: list[ContainerId], error: ReactorError | None
     ) -> None:
-        """Remove what was made, then end the record with the error; without one the id is only let go.
+        """Remove what was made, then end the record with the error; without one the id is only let go. Shielded.
 
         Asked first whether the spawn is still ours: after a commit whose reply was cut off, or a data loss, the
         container may be somebody's session.
         """
         text = "" if error is None else f"{type(error).__name__}: {error}"
-        try:
-            await self.ways.registry.renew(asked.session_id, asked.token, reserved.db)
-            await self._undo(made)
-            await self.ways.registry.abort(asked.session_id, asked.token, text)
-        except (SessionLost, Unavailable):
-            # Not ours any more, or nobody answers: the lease ends, and whoever claims the spawn removes what it made.
-            return
+        with anyio.CancelScope(shield=True), anyio.move_on_after(UNDO_SECONDS):
+            try:
+                await self.ways.registry.renew(asked.session_id, asked.token, reserved.db)
+                await self._undo(made)
+                await self.ways.registry.abort(asked.session_id, asked.token, text)
+            except (SessionLost, Unavailable):
+                # Not ours any more, or nobody answers: the lease ends, and whoever claims it removes what it made.
+                return
 
 
 async def _repeated(call: Callable[[], Awaitable[T]]) -> T:

@@ -117,7 +117,8 @@ def redis_errors(where: str) -> Generator[None]:
 
 
 def _answered(error: exceptions.ResponseError, where: str) -> ReactorError:
-    text = _one_line(error)
+    # In a pipeline redis-py puts the command in front of what the server said, and says it as a tuple of one.
+    text = _one_line(error).rpartition("of pipeline caused error: ")[2].removeprefix("('").removesuffix("',)")
     if isinstance(error, (exceptions.ReadOnlyError, exceptions.ClusterDownError)) or text.startswith(_PASSING):
         return Unavailable(f"Redis at {where} cannot work now: {text}")
     if text.startswith("WRONGTYPE"):

@@ -19,7 +19,7 @@ local now_us = clock()
 local now = math.floor(now_us / 1000)
 
 local function wait(lease_left)
-  return { 'WAIT', record.state, record.host, record.generation, text(math.max(0, lease_left)) }
+  return { 'WAIT', record.state, record.host, record.generation, text(lease_left) }
 end
 
 if record and record.state == 'running' then
@@ -72,6 +72,10 @@ elseif record and record.error and record.error ~= '' and record.generation == w
   return { 'FAILED', record.error }
 end
 
+local stray = redis.call('TYPE', KEYS[2]).ok
+if stray ~= 'none' and stray ~= 'string' then
+  return redis.error_reply('WRONGTYPE the heartbeat key holds a ' .. stray)
+end
 local generation = now_us
 if record and tonumber(record.generation) >= generation then
   generation = tonumber(record.generation) + 1
