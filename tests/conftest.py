@@ -5,10 +5,12 @@ It keeps this: each test finds an empty Redis, and has a deployment whose contai
 """
 
 import os
+import re
 import secrets
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import redis
@@ -17,6 +19,9 @@ from tests.cli.command import Cli, clean_up, plain_environment
 from tests.services import images
 from tests.services.engine import Engine, EngineError
 from tests.services.redis import Flavour, RedisServer, private_redis
+
+LASTING = re.compile(r"mcp:(hosts|events|meta|host:[^:]+:(due|seen|engine))")
+"""The keys that live for ever. The record of a live session does too; a tombstone does not."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,13 +54,28 @@ def shared_redis(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def redis_server(shared_redis: RedisServer) -> RedisServer:
-    """A running Redis without a key, with keyspace notifications on, on loopback."""
+def redis_server(shared_redis: RedisServer) -> Iterator[RedisServer]:
+    """A running Redis without a key, with keyspace notifications on, on loopback.
+
+    Afterwards no key of ours is there for ever that should not be: heartbeats, canaries and tombstones have a TTL.
+    """
     shared_redis.start()
-    with redis.Redis.from_url(shared_redis.url) as client:
+    with redis.Redis.from_url(shared_redis.url, decode_responses=True) as client:
         client.flushall()
         client.config_set("notify-keyspace-events", "KExge")
-    return shared_redis
+        yield shared_redis
+        shared_redis.start()
+        assert list(immortal_keys(client)) == []
+
+
+def immortal_keys(client: "redis.Redis") -> Iterator[str]:
+    """Yield the strings and tombstones with our prefix that have no TTL (what a test planted is neither)."""
+    for name in cast("Iterator[str]", client.scan_iter("mcp:*")):
+        if client.ttl(name) != -1 or LASTING.fullmatch(name):
+            continue
+        kind = client.type(name)
+        if kind == "string" or (kind == "hash" and client.hget(name, "state") == "ended"):
+            yield name
 
 
 @pytest.fixture(scope="session")
