@@ -94,6 +94,19 @@ async def sessions(settings: Settings, runs: int) -> tuple[list[float], list[flo
     return claims, gone
 
 
+async def restart(settings: Settings) -> float:
+    """Let three sessions end while no reactor runs, then start one; returns start -> all three gone, in ms."""
+    async with SessionManager.from_settings(settings) as manager:
+        for number in range(3):
+            await manager.acquire(f"late-{number}")
+        await anyio.sleep(TTL_S + 0.1)
+        began = time.monotonic()
+        async with Reactor(settings):
+            while [session async for session in manager.sessions()]:
+                await anyio.sleep(0.01)
+            return (time.monotonic() - began) * 1000
+
+
 def line(name: str, values: list[float]) -> str:
     """One row: median, worst, how many."""
     shown = sorted(values)
@@ -112,11 +125,14 @@ async def measure(runs: int, foreign: int, engine: Engine, image: str) -> None:
         deployment = f"bench-{os.getpid()}"
         env = {"REDIS_URL": server.url, "DOCKER_HOST": engine.host, "REACTOR_CONFIG": str(template)}
         env |= {"REACTOR_DEPLOYMENT": deployment, "REACTOR_STOP_GRACE": "0", "REACTOR_LISTEN": ""}
-        claims, gone = await sessions(Settings.load(env=env), runs)
+        settings = Settings.load(env=env)
+        claims, gone = await sessions(settings, runs)
+        restarts = [await restart(settings) for _ in range(min(runs, 3))]
         heard = await plain_subscriber(server.url, min(runs, 3))
     print(line(f"{foreign:>7,} foreign keys: deadline -> claimed", claims))
     print(line("                      deadline -> container gone", gone))
-    print(line("                      deadline -> a plain subscriber hears of it", heard), flush=True)
+    print(line("                      deadline -> a plain subscriber hears of it", heard))
+    print(line("                      3 overdue, start of a reactor -> all gone", restarts), flush=True)
 
 
 async def main() -> None:
