@@ -166,6 +166,9 @@ def _outlived(view: View, container: Container, labels: Labels, found: Record, *
             return _line(view, container, labels, Action.ADOPT, Kind.ORPHAN, why)
         why = "from before a data loss; the next acquire or look registers it"
         return _line(view, container, labels, Action.WAIT, Kind.ORPHAN, why)
+    if before and found.token != labels.token and found.state is not State.RUNNING and not _old(view, labels):
+        why = "from before a data loss, young enough to be a spawn in flight"
+        return _line(view, container, labels, Action.WAIT, Kind.ORPHAN, why)
     if found.generation == labels.generation:
         why = "its session has ended"
     else:

@@ -81,7 +81,7 @@ class Settings:
     janitor_every: timedelta = timedelta(minutes=10)
     """Zero: only by hand."""
     listen: tuple[str, int] | None = ("127.0.0.1", 8642)
-    """Health, metrics, API, dashboard of the sidecar. None: off."""
+    """Where the sidecar answers `/livez` and `/readyz`. None: off."""
     acquire_timeout: timedelta = timedelta(seconds=60)
     """How long an acquire waits at most, for others and for its own container to be ready."""
     templates: Mapping[str, Template] = field(default_factory=dict[str, Template])

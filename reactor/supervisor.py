@@ -69,6 +69,7 @@ class Reactor:
         async with AsyncExitStack() as stack:
             self.crew = await stack.enter_async_context(open_crew(self.settings, runtime=self._given))
             listening = None if self.settings.listen is None else stack.enter_context(listen_on(self.settings.listen))
+            self.crew.registry.evidence.on_change = self.sweep
             self._log_start()
             self.janitor = Janitor(self.crew, settings=self.settings)
             self.worker = Worker(self.crew, self.queue)

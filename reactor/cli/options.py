@@ -32,7 +32,7 @@ _FLAGS: Final = {
     "grace": ("TIME", "Given once after an outage; default the TTL [env REACTOR_GRACE]"),
     "stop_grace": ("TIME", "SIGTERM to SIGKILL; default 10s [env REACTOR_STOP_GRACE]"),
     "janitor_every": ("TIME", "Period of the reconcile; default 10m, 0 = by hand [env REACTOR_JANITOR_EVERY]"),
-    "listen": ("HOST:PORT", "Health and metrics; default 127.0.0.1:8642, '' = off [env REACTOR_LISTEN]"),
+    "listen": ("HOST:PORT", "/livez and /readyz of run; default 127.0.0.1:8642, '' = off [env REACTOR_LISTEN]"),
     "acquire_timeout": ("TIME", "The most that an acquire waits; default 60s [env REACTOR_ACQUIRE_TIMEOUT]"),
 }
 

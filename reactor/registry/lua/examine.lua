@@ -114,7 +114,7 @@ if left ~= -2 then
     redis.call('HSET', KEYS[1], 'deadline', text(deadline))
   end
   if record.graces and deadline > tonumber(record.grace_until) then
-    redis.call('HDEL', KEYS[1], 'graces', 'graced', 'grace_until')
+    redis.call('HDEL', KEYS[1], 'graces', 'grace_until') -- not `graced`: one grace for each quarantine
   end
   local ahead = tonumber(redis.call('HGET', KEYS[4], 'ahead_ms') or '0')
   due(score_of(deadline, hard_end, now, ahead))

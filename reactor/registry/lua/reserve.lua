@@ -40,7 +40,7 @@ if record and record.state == 'running' then
     log(KEYS[6], 'revived', id, { 'generation', record.generation, 'container_id', record.container_id, 'host', record.host })
   end
   if record.graces then
-    redis.call('HDEL', KEYS[1], 'graces', 'graced', 'grace_until')
+    redis.call('HDEL', KEYS[1], 'graces', 'grace_until') -- not `graced`: one grace for each quarantine
   end
   local watched = '0'
   if mine then

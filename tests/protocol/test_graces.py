@@ -1,0 +1,85 @@
+"""Graces: how many a session gets while a missing key proves nothing, and how long each is."""
+
+from datetime import timedelta
+
+import pytest
+
+from reactor.registry.verdicts import Claimed, Grace, Mode
+from reactor.session import EndReason, Token
+from tests.protocol.actor import HOST, S1
+from tests.protocol.scene import Scene
+from tests.waiting import wait_until
+
+A, B = Token("a"), Token("b")
+
+
+def _doubt(scene: Scene, number: int) -> None:
+    scene.redis.hset(scene.keys.seen(HOST), mapping={"quarantine": f"q{number}", "quarantine_at": scene.now_ms()})
+
+
+async def test_no_session_gets_more_than_three_graces_in_a_row(scene: Scene) -> None:
+    """A Redis that is in doubt all day must not keep everything alive for ever."""
+    actor = await scene.actor()
+    await actor.spawn()
+    for number in range(3):
+        scene.end_by_hand()
+        _doubt(scene, number)
+        assert isinstance(await actor.examine(Mode.CLAIM, A), Grace)
+    scene.end_by_hand()
+    _doubt(scene, 3)
+
+    assert isinstance(await actor.examine(Mode.CLAIM, A), Claimed)
+
+
+@pytest.mark.parametrize("sign", ["a touch", "an acquire"])
+async def test_a_sign_of_life_gives_the_graces_back(scene: Scene, sign: str) -> None:
+    """Three in a row means without one."""
+    actor = await scene.actor()
+    await actor.spawn()
+    for number in range(6):
+        scene.end_by_hand()
+        _doubt(scene, number)
+        assert isinstance(await actor.examine(Mode.CLAIM, A), Grace)
+        if sign == "a touch":
+            scene.redis.pexpire(scene.keys.heartbeat(S1), 900_000 + 10)
+            await actor.examine(Mode.CLAIM, A)
+        else:
+            await actor.reserve(B)
+
+
+@pytest.mark.parametrize(
+    "asked, ttl_ms, given_ms", [(None, 900_000, 900_000), (1, 900_000, 600_000), (3600, 900_000, 3_600_000)]
+)
+async def test_a_grace_fits_one_heartbeat(scene: Scene, asked: int | None, ttl_ms: int, given_ms: int) -> None:
+    """The session's TTL, or what was configured, but never below two thirds of the TTL."""
+    actor = await scene.actor(grace=None if asked is None else timedelta(seconds=asked))
+    await actor.spawn(ttl=timedelta(milliseconds=ttl_ms))
+    scene.end_by_hand()
+    _doubt(scene, 1)
+
+    assert await actor.examine(Mode.CLAIM, A) == Grace(timedelta(milliseconds=given_ms))
+
+
+async def test_a_quarantine_is_over_when_a_grace_has_passed(scene: Scene) -> None:
+    """What ends later ends for good."""
+    actor = await scene.actor()
+    await actor.spawn()
+    scene.end_by_hand()
+    _doubt(scene, 1)
+    scene.redis.hset(scene.keys.seen(HOST), "quarantine_at", scene.now_ms() - 900_001)
+
+    assert isinstance(await actor.examine(Mode.CLAIM, A), Claimed)
+
+
+async def test_an_end_that_nobody_doubts_keeps_its_reason(scene: Scene) -> None:
+    """A grace that ran out is an expiry like any other."""
+    actor = await scene.actor(grace=timedelta(milliseconds=1))
+    await actor.spawn(ttl=timedelta(milliseconds=40))
+    scene.end_by_hand()
+    _doubt(scene, 1)
+    assert isinstance(await actor.examine(Mode.CLAIM, A), Grace)
+    await scene.run_out()
+    deadline = int(scene.record()["deadline"])
+    await wait_until(lambda: scene.now_ms() > deadline, what="the grace is over")
+
+    assert (await actor.claimed(A)).reason is EndReason.EXPIRED
