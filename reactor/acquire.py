@@ -7,12 +7,13 @@ reading the record, and only after its container was seen running, by us or by a
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 import anyio
 
-from reactor.errors import AcquireTimeout, ImageMissing, ReactorError, SpawnFailed
+from reactor.errors import AcquireTimeout, ImageMissing, ReactorError, SessionLost, SpawnFailed
 from reactor.registry.verdicts import Failed, Live, Mode, Spawn, Wait
 from reactor.session import Detector, EndReason, Generation, Session, State, new_token
 from reactor.spawn import AgainError, Asked, PullNeededError, Spawner
@@ -90,14 +91,15 @@ class WayIn:
         container = await self.ways.runtime.inspect(record.container_id)
         if container is not None and container.running:
             return record.session(key, local=True, created=False)
-        await tear_down(
-            self.ways,
-            record.session_id,
-            detector=Detector.ENGINE,
-            mode=Mode.END,
-            reason=EndReason.CONTAINER_EXITED,
-            expected=record.container_id,
-        )
+        with suppress(SessionLost):  # overtaken: the next reserve says what follows
+            await tear_down(
+                self.ways,
+                record.session_id,
+                detector=Detector.ENGINE,
+                mode=Mode.END,
+                reason=EndReason.CONTAINER_EXITED,
+                expected=record.container_id,
+            )
         return None
 
     async def _wait(self, asked: Asked, wait: Wait) -> None:
@@ -105,7 +107,8 @@ class WayIn:
         mine = wait.host == self.ways.registry.host
         abandoned = wait.state is State.RUNNING or wait.lease_left.total_seconds() < 0
         if mine and abandoned:
-            await tear_down(self.ways, asked.session_id, detector=Detector.MANUAL)
+            with suppress(SessionLost):
+                await tear_down(self.ways, asked.session_id, detector=Detector.MANUAL)
             return
         if anyio.current_time() >= asked.soft_deadline:
             where = "" if mine else f" on host {wait.host}, which does not answer"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -17,7 +16,7 @@ import anyio
 from reactor.errors import ReactorError
 from reactor.registry import redis_errors
 from reactor.registry.subscription import Subscription
-from reactor.registry.verdicts import Claimable
+from reactor.registry.verdicts import Claimable, Verdict
 from reactor.session import Detector, SessionId, milliseconds
 
 if TYPE_CHECKING:
@@ -45,29 +44,43 @@ _ENDINGS = frozenset({b"expired", b"del", b"evicted", b"rename_from", b"move_fro
 _CANARY_ENDINGS = frozenset({b"expired", b"del"})
 
 
-async def watch_deadlines(
-    registry: SessionRegistry, enqueue: Callable[[SessionId, Detector], None], trouble: Trouble
-) -> None:
-    """Look at each session when its score is due, for ever; the living get a new score, the others are enqueued.
+class Deadlines:
+    """Looks at each session when its score is due; the living get a new score, the others are enqueued.
 
-    No state is kept here: a restart forgets nothing, two reactors share the work. Cancelling it loses nothing.
+    No state is kept here but `looking`, the ids of the look under way: a restart forgets nothing, two reactors share
+    the work.
     """
-    while True:
-        await trouble.persist(partial(_look_once, registry, enqueue))
 
+    def __init__(self, registry: SessionRegistry, enqueue: Callable[[SessionId, Detector], None]) -> None:
+        """Take where ids go."""
+        self._registry = registry
+        self._enqueue = enqueue
+        self.looking: frozenset[SessionId] = frozenset()
 
-async def _look_once(registry: SessionRegistry, enqueue: Callable[[SessionId, Detector], None]) -> None:
-    ids, wait = await registry.next_due(BATCH)
-    if not ids:
-        pause = LONGEST_SLEEP if wait is None else min(wait, LONGEST_SLEEP)
-        await anyio.sleep(pause.total_seconds())
-        return
-    for session_id, verdict in (await registry.look(ids)).items():
+    async def watch(self, trouble: Trouble) -> None:
+        """Go on for ever; cancelling it loses nothing."""
+        while True:
+            await trouble.persist(self._look_once)
+
+    async def _look_once(self) -> None:
+        ids, wait = await self._registry.next_due(BATCH)
+        if not ids:
+            pause = LONGEST_SLEEP if wait is None else min(wait, LONGEST_SLEEP)
+            await anyio.sleep(pause.total_seconds())
+            return
+        self.looking = frozenset(ids)
+        try:
+            for session_id, verdict in (await self._registry.look(ids)).items():
+                await self._act_on(session_id, verdict)
+        finally:
+            self.looking = frozenset()
+
+    async def _act_on(self, session_id: SessionId, verdict: Verdict | ReactorError) -> None:
         if isinstance(verdict, Claimable):
-            enqueue(session_id, Detector.DEADLINE)
+            self._enqueue(session_id, Detector.DEADLINE)
         elif isinstance(verdict, ReactorError):
             logger.warning("left alone: %s", verdict, extra={"action": "unreadable", "session": session_id})
-            await registry.postpone(session_id, UNREADABLE)
+            await self._registry.postpone(session_id, UNREADABLE)
 
 
 class Events:
@@ -77,9 +90,15 @@ class Events:
     """
 
     def __init__(
-        self, registry: SessionRegistry, enqueue: Callable[[SessionId, Detector], None], on_gap: Callable[[], None]
+        self,
+        registry: SessionRegistry,
+        enqueue: Callable[[SessionId, Detector], None],
+        *,
+        deadlines: Deadlines,
+        on_gap: Callable[[], None],
     ) -> None:
-        """Take where ids go, and who is told that events may have been missed."""
+        """Take where ids go, who looks at deadlines, and who is told that events may have been missed."""
+        self._deadlines = deadlines
         self._registry = registry
         self._enqueue = enqueue
         self._on_gap = on_gap
@@ -125,7 +144,8 @@ class Events:
         parsed = self._registry.keys.parse_session_key(
             f"{self._registry.keys.prefix}:session:{name.decode(errors='replace')}"
         )
-        if parsed is not None and not parsed[1]:
+        # A look at a dead key makes Redis publish its end: that look finds it by itself.
+        if parsed is not None and not parsed[1] and parsed[0] not in self._deadlines.looking:
             self._enqueue(parsed[0], Detector.EVENT)
 
     async def prove(self, trouble: Trouble) -> None:

@@ -15,9 +15,9 @@ import anyio
 from reactor.acquire import WayIn
 from reactor.beside import beside
 from reactor.crew import Crew, open_crew, open_reader
-from reactor.errors import AcquireTimeout, SessionLost, SessionNotFound, Unavailable
+from reactor.errors import AcquireTimeout, SessionLost, Unavailable
 from reactor.registry import Reader, Record
-from reactor.registry.verdicts import Busy, Foreign, Gone, Mode
+from reactor.registry.verdicts import Foreign, Gone, Mode
 from reactor.session import Detector, EndReason, Session, SessionId, State, new_token, parse_session_id
 from reactor.settings import Settings
 from reactor.spawn import Asked, Spawner
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from reactor.runtime.protocol import Runtime
-    from reactor.session import HostName
 
 BEATS_PER_TTL = 3
 """A held session is touched this often, so that one lost beat, or two, cost nothing."""
@@ -166,44 +165,33 @@ class SessionManager:
         Raises `SessionNotFound`, `AcquireTimeout` where another host owns it and does not answer, `Unavailable`.
         Calling it twice is fine: both wait for the same end.
         """
-        crew, _ = self._opened()
-        parsed = parse_session_id(session_id)
-        first = True
+        crew, way_in = self._opened()
+        meant = await crew.registry.get(parse_session_id(session_id))
         with anyio.move_on_after(self.settings.acquire_timeout.total_seconds()):
-            while not await self._ended(crew, parsed, first=first):
-                first = False
+            while not await self._ended(crew, meant):
+                await way_in.wakeups.wait(meant.session_id)
             return
-        message = f"session {parsed} has not ended in time; its host does not answer, or the engine hangs"
+        message = f"session {meant.session_id} has not ended in time; its host does not answer, or the engine hangs"
         raise AcquireTimeout(message)
 
-    async def _ended(self, crew: Crew, session_id: SessionId, *, first: bool) -> bool:
-        assert self._way_in is not None  # noqa: S101 (opened with the crew)
-        verdict = await tear_down(
-            crew.ways, session_id, detector=Detector.MANUAL, mode=Mode.END, reason=EndReason.TERMINATED
-        )
+    async def _ended(self, crew: Crew, meant: Record) -> bool:
+        session_id = meant.session_id
+        now = (await crew.registry.records([session_id]))[session_id]
+        if isinstance(now, Record) and now.generation != meant.generation:
+            return True  # what was meant has ended; somebody acquired the session again
+        try:
+            verdict = await tear_down(
+                crew.ways, session_id, detector=Detector.MANUAL, mode=Mode.END, reason=EndReason.TERMINATED
+            )
+        except SessionLost:
+            return False  # our claim's lease ended while we paused, and another one goes on with it
         match verdict:
-            case Ended():
-                return True
-            case Gone():
-                if first:
-                    message = f"no session {session_id}"
-                    raise SessionNotFound(message)
+            case Ended() | Gone():
                 return True
             case Foreign(host):
-                return await self._ended_elsewhere(crew, session_id, host)
-            case Busy():
-                await self._way_in.wakeups.wait(session_id)
+                return not await crew.registry.request_end(session_id, host)
             case _:
-                # A claim always follows on Mode.END; anything else is a session that changed meanwhile: look again.
-                await self._way_in.wakeups.wait(session_id)
-        return False
-
-    async def _ended_elsewhere(self, crew: Crew, session_id: SessionId, host: HostName) -> bool:
-        assert self._way_in is not None  # noqa: S101 (opened with the crew)
-        if not await crew.registry.request_end(session_id, host):
-            return True
-        await self._way_in.wakeups.wait(session_id)
-        return False
+                return False
 
     def _shown(self, record: Record) -> Session:
         reader = self._read()

@@ -73,7 +73,8 @@ class Reactor:
             self._log_start()
             self.janitor = Janitor(self.crew, settings=self.settings)
             self.worker = Worker(self.crew, self.queue)
-            self.events = expiry.Events(self.crew.registry, self.queue.add, self.sweep)
+            self.deadlines = expiry.Deadlines(self.crew.registry, self.queue.add)
+            self.events = expiry.Events(self.crew.registry, self.queue.add, deadlines=self.deadlines, on_gap=self.sweep)
             self.engine_watch = EngineWatch(self.crew, self.queue, self.sweep)
             workers = await stack.enter_async_context(anyio.create_task_group())
             self._workers = workers
@@ -96,7 +97,7 @@ class Reactor:
         )
         tasks.start_soon(self.events.listen, Trouble("events", self.troubles))
         tasks.start_soon(self.events.prove, Trouble("canary", self.troubles))
-        tasks.start_soon(expiry.watch_deadlines, registry, self.queue.add, Trouble("deadlines", self.troubles))
+        tasks.start_soon(self.deadlines.watch, Trouble("deadlines", self.troubles))
         tasks.start_soon(self.engine_watch.listen, Trouble("engine", self.troubles))
         tasks.start_soon(presence.tell, Trouble("evidence", self.troubles))
         tasks.start_soon(self._keep_reconciled)

@@ -73,3 +73,31 @@ def test_lifecycle_acquire_again_idle_past_the_deadline_janitor_stopped(
     assert len(during) == 1
     assert all(during[0] in line for line in shown.splitlines()[:3])
     assert there() == []
+
+
+def test_lifecycle_leaves_a_neighbour_with_the_same_session_id_alone(
+    settings: Mapping[str, str], engine: Engine, idle_image: str, deployment: str, tmp_path: Path
+) -> None:
+    """Another deployment on the same engine has a container for the same id: it survives, and is nobody's failure."""
+    neighbour = f"{deployment}-neighbour"
+    values = {
+        "prefix": "mcp",
+        "deployment": neighbour,
+        "host": "elsewhere",
+        "db": "another",
+        "session": "user-1",
+        "generation": "1763812345678901",
+        "template": "default",
+        "ttl": "900000",
+        "token": "0123456789abcdef",
+    }
+    labels = [word for key, value in values.items() for word in ("--label", f"session-reactor.{key}={value}")]
+    theirs = engine.run("run", "--detach", *labels, idle_image, "sleep", "1000")
+    try:
+        command = [sys.executable, SCRIPT, "user-1"]
+        done = subprocess.run(command, cwd=tmp_path, env=dict(settings), capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        assert engine.containers({"session-reactor.deployment": neighbour}, running=True) == [theirs]
+        assert containers(engine, deployment) == []
+    finally:
+        engine.remove(theirs)
