@@ -40,6 +40,25 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+ONCE = (
+    "deploy",
+    "clients",
+    "demo",
+    "cli/test_bad",
+    "journey/test_sidecar",
+    "journey/test_neighbours",
+    "runtime/test_docker",
+)
+"""Tests whose outcome hangs on programs and servers, not on the Python: one version of it is enough."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what the older Pythons leave out."""
+    for item in items:
+        if item.path.relative_to(item.config.rootpath / "tests").as_posix().startswith(ONCE):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """redis-py's asynchronous client runs on asyncio only."""
