@@ -117,7 +117,8 @@ class WayIn:
                 f"{format_duration(asked.limit)}; try again"
             )
             raise AcquireTimeout(message)
-        await self.wakeups.wait(asked.session_id)
+        with anyio.move_on_at(asked.soft_deadline):  # not beyond it: the last look says why
+            await self.wakeups.wait(asked.session_id)
 
 
 def _rebuilt(error: str) -> ReactorError:

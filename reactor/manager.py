@@ -177,11 +177,16 @@ class SessionManager:
     async def _ended(self, crew: Crew, meant: Record) -> bool:
         session_id = meant.session_id
         now = (await crew.registry.records([session_id]))[session_id]
-        if isinstance(now, Record) and now.generation != meant.generation:
-            return True  # what was meant has ended; somebody acquired the session again
+        if isinstance(now, Record) and (now.generation != meant.generation or now.state is State.ENDED):
+            return True  # what was meant has ended; somebody may have acquired the session again
         try:
             verdict = await tear_down(
-                crew.ways, session_id, detector=Detector.MANUAL, mode=Mode.END, reason=EndReason.TERMINATED
+                crew.ways,
+                session_id,
+                detector=Detector.MANUAL,
+                mode=Mode.END,
+                reason=EndReason.TERMINATED,
+                expected=now.container_id if isinstance(now, Record) else None,
             )
         except SessionLost:
             return False  # our claim's lease ended while we paused, and another one goes on with it

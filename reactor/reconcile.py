@@ -86,7 +86,8 @@ class Janitor:
         view = await self._view()
         lines = plan(view)
         if not force:
-            await self._brake(lines, len(view.containers))
+            ours = [c for c in view.containers if c.labels is not None and c.labels.deployment == view.deployment]
+            await self._brake(lines, len(ours))
         for start in range(0, len(lines), HANDS):
             part = lines[start : start + HANDS]
             outcomes: dict[int, str] = {}

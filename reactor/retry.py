@@ -2,7 +2,7 @@
 
 What this is: jitter, cap and end of every repetition, in one place. What it is not: a decision about what may be
 repeated; callers only repeat what is idempotent by token or by ID. The invariant: only `Unavailable` is repeated, and
-never a refused password or permission, which no repetition mends.
+never a refused password or permission, or a full Redis, which no quick repetition mends.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from reactor.errors import PermissionRefused, Unavailable
+from reactor.errors import OutOfMemory, PermissionRefused, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def is_passing(error: BaseException) -> bool:
     """Whether a repetition can help: the other side did not answer, was loading, failing over or restarting."""
-    return isinstance(error, Unavailable) and not isinstance(error, PermissionRefused)
+    return isinstance(error, Unavailable) and not isinstance(error, (PermissionRefused, OutOfMemory))
 
 
 def redis_policy() -> AsyncRetrying:

@@ -7,6 +7,7 @@ before the fence passed, any newer spawn had to remove it first, and a late star
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -157,7 +158,8 @@ class Spawner:
             made.append(container_id)
             await registry.renew(asked.session_id, asked.token, reserved.db)
             await _repeated(lambda: self.ways.runtime.start(container_id))
-            await wait_ready(self.ways.runtime, container_id, asked.template.ready, deadline=asked.soft_deadline)
+            ready, deadline = asked.template.ready, asked.soft_deadline
+            await _repeated(lambda: wait_ready(self.ways.runtime, container_id, ready, deadline=deadline))
             prepared.append(await self._settled(asked, container_id))
         if not prepared:
             raise lost or AgainError
@@ -177,7 +179,7 @@ class Spawner:
             token=asked.token,
         )
         spec = ContainerSpec(
-            name=container_name(registry.keys.prefix, ways.deployment, asked.session_id),
+            name=self._name(asked),
             labels=labels,
             template=asked.template,
             environment={"SESSION_ID": asked.session_id},
@@ -212,20 +214,30 @@ class Spawner:
             key = self.ways.registry.keys.heartbeat(record.session_id)
             return record.session(key, local=True, created=created)
         failure = AgainError() if container is None or not created else await self._exited(container)
-        await tear_down(
-            self.ways,
-            record.session_id,
-            detector=Detector.ENGINE,
-            mode=Mode.END,
-            reason=EndReason.CONTAINER_EXITED,
-            expected=record.container_id,
-        )
+        with suppress(SessionLost):  # overtaken: somebody else ends it
+            await tear_down(
+                self.ways,
+                record.session_id,
+                detector=Detector.ENGINE,
+                mode=Mode.END,
+                reason=EndReason.CONTAINER_EXITED,
+                expected=record.container_id,
+            )
         raise failure
 
     async def _exited(self, container: Container) -> SpawnFailed:
         said = await self.ways.runtime.last_output(container.container_id)
         last = f'; its last words: "{said}"' if said else ""
         return SpawnFailed(f"the container exited at once ({container.detail or 'no reason known'}){last}")
+
+    async def _own(self, asked: Asked) -> list[ContainerId]:
+        """Return what this spawn made if the answer of its create was cut off: the name's holder with our token."""
+        found = await self.ways.runtime.inspect(self._name(asked))
+        mine = found is not None and found.labels is not None and found.labels.token == asked.token
+        return [found.container_id] if found is not None and mine else []
+
+    def _name(self, asked: Asked) -> str:
+        return container_name(self.ways.registry.keys.prefix, self.ways.deployment, asked.session_id)
 
     async def _undo(self, made: list[ContainerId]) -> None:
         for container_id in made:
@@ -243,7 +255,7 @@ class Spawner:
         with anyio.CancelScope(shield=True), anyio.move_on_after(UNDO_SECONDS):
             try:
                 await self.ways.registry.renew(asked.session_id, asked.token, reserved.db)
-                await self._undo(made)
+                await self._undo(made or await self._own(asked))
                 await self.ways.registry.abort(asked.session_id, asked.token, text)
             except (SessionLost, Unavailable):
                 # Not ours any more, or nobody answers: the lease ends, and whoever claims it removes what it made.

@@ -42,12 +42,14 @@ class WakeUps:
             self._tasks.start_soon(self._listen)
         event = anyio.Event()
         self._waiting.setdefault(session_id, []).append(event)
-        with anyio.move_on_after(RELOOK_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311 (jitter)
-            await event.wait()
-        if event in (others := self._waiting.get(session_id, [])):
-            others.remove(event)
-            if not others:
-                del self._waiting[session_id]
+        try:
+            with anyio.move_on_after(RELOOK_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311 (jitter)
+                await event.wait()
+        finally:
+            if event in (others := self._waiting.get(session_id, [])):
+                others.remove(event)
+                if not others:
+                    del self._waiting[session_id]
 
     async def _listen(self) -> None:
         channel = self._registry.keys.wake(self._registry.host)

@@ -178,7 +178,8 @@ class SessionRegistry(Upkeep):
             container.container_id, labels.template, milliseconds(labels.ttl), labels.db, labels.token, detector.value,
             self.runtime,
         )  # fmt: skip
-        return _verdict(await self._run(Script.ADOPT_ORPHAN, self._session_keys(labels.session), args))
+        keys = (*self._session_keys(labels.session), self.keys.hosts)
+        return _verdict(await self._run(Script.ADOPT_ORPHAN, keys, args))
 
     async def request_end(self, session_id: SessionId, host: HostName) -> bool:
         """Ask another host's reactors to end a session; False where there is none (on that host) any more."""

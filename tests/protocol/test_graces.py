@@ -6,7 +6,7 @@ import pytest
 
 from reactor.registry.verdicts import Claimed, Grace, Mode
 from reactor.session import EndReason, Token
-from tests.protocol.actor import HOST, S1
+from tests.protocol.actor import HOST
 from tests.protocol.scene import Scene
 from tests.waiting import wait_until
 
@@ -41,7 +41,9 @@ async def test_a_sign_of_life_gives_the_graces_back(scene: Scene, sign: str) -> 
         _doubt(scene, number)
         assert isinstance(await actor.examine(Mode.CLAIM, A), Grace)
         if sign == "a touch":
-            scene.redis.pexpire(scene.keys.heartbeat(S1), 900_000 + 10)
+            graced_at = scene.now_ms()
+            await wait_until(lambda at=graced_at: scene.now_ms() > at, what="the touch is later than the grace")
+            scene.beat()
             await actor.examine(Mode.CLAIM, A)
         else:
             await actor.reserve(B)

@@ -9,7 +9,8 @@ import pytest
 
 from reactor import SessionLost, SessionManager, SessionNotFound
 from reactor.errors import AcquireTimeout, ConfigError, InvalidSessionId, UsageError
-from reactor.session import Deployment, HostName, SessionId, State
+from reactor.registry.verdicts import Mode
+from reactor.session import Deployment, HostName, SessionId, State, Token
 from reactor.settings import Settings
 from reactor.templates import Template
 from tests.fakes.runtime import FakeRuntime
@@ -196,10 +197,34 @@ async def test_a_held_session_is_kept_alive_until_its_body_ends(sessions: Sessio
 
 async def test_a_held_session_that_ends_cancels_its_body(sessions: SessionManager, scene: Scene) -> None:
     """And the caller hears why."""
-    with pytest.raises(SessionLost, match="ended while it was held"):
+    reactor = await scene.actor(host="fake-host")
+
+    async def hold() -> None:
         async with sessions.hold("s-1", ttl=timedelta(seconds=2)):
-            await (await scene.actor(host="fake-host")).terminate()
+            await reactor.terminate()
             await anyio.sleep_forever()
+
+    with pytest.raises(SessionLost, match="ended while it was held"):
+        await hold()
+
+
+async def test_a_terminate_does_not_end_what_was_acquired_after_it(sessions: SessionManager, scene: Scene) -> None:
+    """Two terminates wait for one end; before the second one hears of it, the session lives again."""
+    await sessions.acquire("s-1")
+    reactor, other = await scene.actor(host="fake-host"), await scene.actor(host="fake-host")
+    await reactor.claimed(Token("t"), mode=Mode.END)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sessions.terminate, "s-1")
+        wake = scene.keys.wake(reactor.registry.host)
+        await wait_until(lambda: scene.redis.pubsub_numsub(wake)[0][1] == 1, what="it waits for the other one's end")
+        scene.pass_lease()
+        await other.tear_down()
+        await other.acquire()
+
+    assert len(scene.running()) == 1
+    assert scene.engine.removed[S1] == 1
+    assert scene.beat() == 1
 
 
 async def test_listing_shows_what_is_not_over(sessions: SessionManager) -> None:

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- A container without a record, from this very database: it gets a record that is already `ending`, claimed.
--- KEYS  record heartbeat due seen meta events
+-- KEYS  record heartbeat due seen meta events hosts
 -- ARGV  id host token lease_ms run_id generation container_id template ttl_ms label_db label_token detector runtime
 -- returns {UNSURE} | {REFUSED} | {CLAIMED, container_id, generation, db, reason}
 -- invariant: only while there is no record at all and Redis' history is unbroken since the container was made.
@@ -25,5 +25,6 @@ redis.call('HSET', KEYS[1], 'schema', SCHEMA, 'state', 'ending', 'generation', A
   'container_id', ARGV[7], 'claim_token', token, 'lease_until', text(now + lease_ms), 'reason', 'orphan',
   'detector', ARGV[12], 'claimed_at', text(now), 'runtime', ARGV[13])
 redis.call('DEL', KEYS[2])
+redis.call('SADD', KEYS[7], host)
 redis.call('ZADD', KEYS[3], text(now + lease_ms), id)
 return { 'CLAIMED', ARGV[7], ARGV[6], db, 'orphan' }
