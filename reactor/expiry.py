@@ -125,13 +125,14 @@ class Events:
             self._registry.link,
             channels=[self._canary],
             patterns=[self._pattern],
-            on_message=self._on_message,
+            on_message=self.on_message,
             on_gap=connected,
         )
         while True:
             await trouble.persist(subscription.run)
 
-    def _on_message(self, channel: bytes, data: bytes) -> None:
+    def on_message(self, channel: bytes, data: bytes) -> None:
+        """Take one notification: enqueue what it may be about, or note the canary."""
         # Most messages are the `expire` of each client's heartbeat: dropped before anything is parsed.
         if data not in _ENDINGS:
             return

@@ -106,16 +106,23 @@ class Reactor:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Drain: no new work, claims in hand are finished within stop grace + 5 s, the rest is left to their leases."""
+    ) -> bool | None:
+        """Drain: no new work, claims in hand are finished within stop grace + 5 s, the rest is left to their leases.
+
+        An error of the body is raised as it is, without a drain; one of a background task as an exception group.
+        """
         self._detectors.cancel_scope.cancel()
         limit = self.settings.stop_grace.total_seconds() + DRAIN_MARGIN
         if error is None:
             with anyio.CancelScope(shield=True), anyio.move_on_after(limit):
                 await self.worker.drained()
         self._workers.cancel_scope.cancel()
-        await self._stack.__aexit__(kind, error, trace)
+        if isinstance(error, Exception):
+            await self._stack.aclose()  # kept from the task groups, which would wrap it
+            return None
+        handled = await self._stack.__aexit__(kind, error, trace)
         logger.info("stopped", extra={"action": "stopped"})
+        return handled
 
     def sweep(self) -> None:
         """Ask for a reconcile now; several requests before it begins are one."""
