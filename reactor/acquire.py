@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, assert_never
 import anyio
 
 from reactor.errors import AcquireTimeout, ImageMissing, ReactorError, SessionLost, SpawnFailed
-from reactor.registry.verdicts import Failed, Live, Mode, Spawn, Wait
-from reactor.session import Detector, EndReason, Generation, Session, State, new_token
+from reactor.registry.verdicts import Failed, Live, Spawn, Wait
+from reactor.session import Detector, Generation, Session, State, new_token
 from reactor.spawn import AgainError, Asked, PullNeededError, Spawner
-from reactor.teardown import tear_down
+from reactor.teardown import end_exited, tear_down
 from reactor.templates import format_duration
 
 if TYPE_CHECKING:
@@ -92,14 +92,7 @@ class WayIn:
         if container is not None and container.running:
             return record.session(key, local=True, created=False)
         with suppress(SessionLost):  # overtaken: the next reserve says what follows
-            await tear_down(
-                self.ways,
-                record.session_id,
-                detector=Detector.ENGINE,
-                mode=Mode.END,
-                reason=EndReason.CONTAINER_EXITED,
-                expected=record.container_id,
-            )
+            await end_exited(self.ways, record.session_id, record.container_id, detector=Detector.ENGINE)
         return None
 
     async def _wait(self, asked: Asked, wait: Wait) -> None:

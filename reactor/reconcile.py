@@ -16,10 +16,10 @@ from reactor.crew import Crew, open_crew
 from reactor.errors import ForeignData, ReactorError, SessionLost, Unavailable
 from reactor.plan import Action, Kind, PlanLine, View, judge_container, plan
 from reactor.registry import Record
-from reactor.registry.verdicts import Claimed, Gone, Mode
+from reactor.registry.verdicts import Claimed, Gone
 from reactor.runtime.protocol import Removal
-from reactor.session import ContainerId, Detector, EndReason, SessionId, State, new_token
-from reactor.teardown import Ended, carry_out, tear_down
+from reactor.session import ContainerId, Detector, SessionId, State, new_token
+from reactor.teardown import Ended, carry_out, end_exited, tear_down
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -187,14 +187,7 @@ class Janitor:
         container = None if container_id is None else await crew.runtime.inspect(container_id)
         if container is not None and container.running:
             return "left alone: it runs"
-        verdict = await tear_down(
-            crew.ways,
-            session_id,
-            detector=Detector.JANITOR,
-            mode=Mode.END,
-            reason=EndReason.CONTAINER_EXITED,
-            expected=container_id,
-        )
+        verdict = await end_exited(crew.ways, session_id, container_id, detector=Detector.JANITOR)
         return DONE if isinstance(verdict, Ended) else GONE_ALREADY
 
     async def _settle_container(self, line: PlanLine) -> str:

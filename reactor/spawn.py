@@ -20,11 +20,10 @@ from reactor.errors import AcquireTimeout, ImageMissing, ReactorError, SessionLo
 from reactor.keys import container_name
 from reactor.ready import wait_ready
 from reactor.registry import Superseded
-from reactor.registry.verdicts import Mode
 from reactor.retry import engine_policy
 from reactor.runtime.protocol import ContainerGone, ContainerSpec, Labels, NameTaken
-from reactor.session import ContainerId, Detector, EndReason, Session, SessionId, Token
-from reactor.teardown import ENGINE_LIMIT, tear_down
+from reactor.session import ContainerId, Detector, Session, SessionId, Token
+from reactor.teardown import ENGINE_LIMIT, end_exited
 from reactor.templates import Pull, ReadyKind, format_duration
 
 if TYPE_CHECKING:
@@ -215,14 +214,7 @@ class Spawner:
             return record.session(key, local=True, created=created)
         failure = AgainError() if container is None or not created else await self._exited(container)
         with suppress(SessionLost):  # overtaken: somebody else ends it
-            await tear_down(
-                self.ways,
-                record.session_id,
-                detector=Detector.ENGINE,
-                mode=Mode.END,
-                reason=EndReason.CONTAINER_EXITED,
-                expected=record.container_id,
-            )
+            await end_exited(self.ways, record.session_id, record.container_id, detector=Detector.ENGINE)
         raise failure
 
     async def _exited(self, container: Container) -> SpawnFailed:

@@ -77,6 +77,18 @@ async def tear_down(
     return await carry_out(ways, session_id, verdict, token)
 
 
+async def end_exited(
+    ways: Ways, session_id: SessionId, container_id: ContainerId | None, *, detector: Detector
+) -> Verdict | Ended:
+    """End a session whose container was seen not to run; `Other` where the record names another one by now.
+
+    Errors as in `tear_down`.
+    """
+    return await tear_down(
+        ways, session_id, detector=detector, mode=Mode.END, reason=EndReason.CONTAINER_EXITED, expected=container_id
+    )
+
+
 async def carry_out(ways: Ways, session_id: SessionId, claim: Claimed, token: Token) -> Ended:
     """Do what a claim is the right to do. Errors as in `tear_down`."""
     async with beside(_extending(ways.registry, session_id, token)):

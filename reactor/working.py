@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from reactor.errors import ForeignData, SessionLost, Unavailable
-from reactor.registry.verdicts import Grace, Mode
-from reactor.session import EndReason
-from reactor.teardown import Ended, tear_down
+from reactor.registry.verdicts import Grace
+from reactor.teardown import Ended, end_exited, tear_down
 
 if TYPE_CHECKING:
     from reactor.crew import Crew
@@ -70,14 +69,7 @@ class Worker:
         if hint.died is not None:
             container = await ways.runtime.inspect(hint.died)
             if container is None or not container.running:
-                ended = await tear_down(
-                    ways,
-                    session_id,
-                    detector=hint.detector,
-                    mode=Mode.END,
-                    reason=EndReason.CONTAINER_EXITED,
-                    expected=hint.died,
-                )
+                ended = await end_exited(ways, session_id, hint.died, detector=hint.detector)
                 if isinstance(ended, Ended):
                     return
             else:
