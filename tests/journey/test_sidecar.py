@@ -136,12 +136,12 @@ async def test_it_survives_redis_going_away_and_coming_back(world: World) -> Non
     with private_redis(options={"appendonly": "yes", "appendfsync": "always"}) as server:
         mine = {"REDIS_URL": server.url}
         with sidecar(user, environment=mine) as reactor:
-            acquired = user("acquire", "steady", "--ttl", "6s", "--json", **mine).json
+            acquired = user("acquire", "steady", "--ttl", "12s", "--json", **mine).json
             server.kill()
             server.start()
             assert user("heartbeat", "steady", **mine).code == 0
             assert world.running() == {acquired["container_id"]}
-            await wait_until(lambda: not world.everything(), 40)
+            await wait_until(lambda: not world.everything(), 60)
             assert reactor.process.poll() is None, reactor.log
             events = user("events", "--json", **mine).lines
             assert "quarantine" in [entry["event"] for entry in events]
@@ -177,15 +177,15 @@ async def test_after_a_flushall_the_engine_rebuilds_the_registry(world: World) -
     """Redis lost everything and stayed up: an acquire gets the same container, and the abandoned go at their TTL."""
     user = world.user
     with sidecar(user, environment={"REACTOR_ACQUIRE_TIMEOUT": "2s"}):
-        kept = user("acquire", "kept", "--ttl", "5s", "--json").json
-        assert user("acquire", "silent", "--ttl", "5s").code == 0
+        kept = user("acquire", "kept", "--ttl", "12s", "--json").json
+        assert user("acquire", "silent", "--ttl", "12s").code == 0
         world.client.flushall()
         again = user("acquire", "kept", "--json").json
         assert (again["container_id"], again["created"]) == (kept["container_id"], False)
 
         def kept_until_silent_is_gone() -> bool:
-            assert world.beat("kept", 5), "the living session was killed"
+            assert world.beat("kept", 12), "the living session was killed"
             return len(world.everything()) == 1
 
-        await wait_until(kept_until_silent_is_gone, 30)
+        await wait_until(kept_until_silent_is_gone, 60)
         assert world.running() == {kept["container_id"]}

@@ -68,7 +68,7 @@ class HookedLink(RedisLink):
         super().__init__(url)
         self._before: dict[Script, list[Hook]] = {}
         self._after: dict[Script, list[Hook]] = {}
-        self.sent: list[Script] = []
+        self.answered: list[Script] = []
 
     def before(self, name: Script, hook: Hook) -> None:
         """Do this once, when the script is about to be sent."""
@@ -88,10 +88,10 @@ class HookedLink(RedisLink):
 
     async def run(self, name: Script, keys: Sequence[str], args: Sequence[str | int]) -> Any:
         """Run the script between its hooks."""
-        self.sent.append(name)
         for hook in self._before.pop(name, []):
             await hook()
         reply = await super().run(name, keys, args)
+        self.answered.append(name)
         for hook in self._after.pop(name, []):
             await hook()
         return reply

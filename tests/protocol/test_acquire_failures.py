@@ -97,7 +97,7 @@ async def test_waiters_of_a_failed_spawn_get_its_error(scene: Scene) -> None:
         await gate.reached.wait()
         for _ in range(5):
             tasks.start_soon(acquire, waiter)
-        await wait_until(lambda: waiter.link.sent.count(Script.RESERVE) >= 5, what="they wait")
+        await wait_until(lambda: waiter.link.answered.count(Script.RESERVE) >= 5, what="they wait")
         gate.open()
 
     assert errors == ["no such command"] * 6
