@@ -83,11 +83,8 @@ class Evidence:
         settled = settled and (seen.seen_run_id, seen.seen_db) == (run_id, found.db)
         if not settled and await self._link.run(Script.WITNESS, keys, (*args, *new)) != "OK":
             return False
-        if self.db and self.db != found.db:
-            self.changes += 1
-            self.on_change()
-        self.db = DatabaseId(found.db)
         self.deployment = deployment
+        self._note_db(DatabaseId(found.db))
         if found.quarantine:
             logger.warning(
                 "a missing heartbeat key proves nothing for a while: each session gets one grace",
@@ -140,6 +137,16 @@ class Evidence:
         try:
             reply = await self._link.run(Script.WATCH, keys, (self._link.run_id, watched_ms, ahead_ms))
         except RunIdChanged:
-            reply = "UNSURE"
-        if reply != "OK":
+            reply = ["UNSURE"]
+        if reply[0] == "OK":
+            # Another process of this host may have witnessed the change; belief and engine differ all the same.
+            self._note_db(DatabaseId(reply[1]))
+        else:
             await self.witness()
+
+    def _note_db(self, db: DatabaseId) -> None:
+        changed = self.db not in ("", db)
+        self.db = db
+        if changed:
+            self.changes += 1
+            self.on_change()
