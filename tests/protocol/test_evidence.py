@@ -159,6 +159,21 @@ async def test_a_lost_database_id_is_made_anew_and_doubted(scene: Scene, loss: s
     assert isinstance(verdict, Grace) is (loss == "the database id")
 
 
+async def test_a_data_loss_that_another_process_witnessed_first_is_heard_of(scene: Scene) -> None:
+    """The presence tick brings the new database id: whoever compares belief with the engine is told, once."""
+    reactor, acquirer = await scene.actor(), await scene.actor()
+    told: list[str] = []
+    evidence = reactor.registry.evidence
+    evidence.on_change = lambda: told.append(evidence.db)
+    scene.redis.flushall()
+    await acquirer.registry.evidence.witness()
+
+    await evidence.watch(watched_ms=1000, ahead_ms=0)
+    await evidence.watch(watched_ms=1000, ahead_ms=0)
+
+    assert told == [_db(scene)]
+
+
 async def test_records_that_this_host_never_saw_are_doubted(scene: Scene) -> None:
     """`seen` is missing and there are records: nobody knows since when Redis is what it is."""
     actor = await scene.actor()
