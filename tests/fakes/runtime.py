@@ -167,10 +167,11 @@ class FakeRuntime(Script):
         return found
 
     async def remove(self, container_id: ContainerId, *, grace: timedelta) -> Removal:
-        """Remove it; who comes second finds nothing."""
+        """Remove it; who comes second finds nothing. Like an engine it takes a name too: callers must not use that."""
         del grace
         await self.before("remove", container_id)
-        held = self.held.pop(container_id, None)
+        named = self._by_name(container_id)
+        held = self.held.pop(container_id if named is None else named.container_id, None)
         if held is None:
             return Removal.ABSENT
         if held.container.running:

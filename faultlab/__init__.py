@@ -1,0 +1,1 @@
+"""The fault laboratory: programs that prove the invariants under faults."""
