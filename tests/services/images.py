@@ -1,9 +1,11 @@
 """Images made from nothing: an idle one from the static busybox, and stand-ins for base images that are not pulled.
 
 No registry is asked when the machine has busybox and debootstrap; elsewhere the real images are pulled.
-It keeps this: an image that the engine already has under a tag is used as it is, and never replaced.
+It keeps this: an image that the engine already has under a tag is used as it is, and never replaced; of several
+processes that need one, one makes it and the others wait.
 """
 
+import fcntl
 import io
 import os
 import re
@@ -12,6 +14,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.services.engine import IMAGE_LABEL, Engine
@@ -26,8 +30,22 @@ LABEL = f"LABEL {IMAGE_LABEL}=image"
 PACKAGES = "ca-certificates,python3,python3-venv,python3-pip"
 
 
+@contextmanager
+def _alone() -> Generator[None]:
+    """Keep every other process of this clone's tests out while an image is made."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "images.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def idle(engine: Engine) -> str:
     """Return the tag of a small image with a shell and the usual tools; it sleeps unless told otherwise."""
+    with _alone():
+        return _idle(engine)
+
+
+def _idle(engine: Engine) -> str:
     if engine.has_image(IDLE):
         return IDLE
     busybox = _static_busybox()
@@ -45,6 +63,11 @@ def python_base(engine: Engine, tag: str = PYTHON) -> str:
     The stand-in has Debian's Python 3.11, `python`, `pip` that may install, and this machine's certificates and package
     index. Making it takes a minute the first time (then some seconds, from .cache/).
     """
+    with _alone():
+        return _python_base(engine, tag)
+
+
+def _python_base(engine: Engine, tag: str) -> str:
     if engine.has_image(tag):
         return tag
     if shutil.which("debootstrap") is None:
@@ -63,6 +86,11 @@ def python_base(engine: Engine, tag: str = PYTHON) -> str:
 
 def redis_base(engine: Engine, tag: str) -> str:
     """Return `tag`, which holds this machine's redis-server and redis-cli, a shell, and a user `redis`."""
+    with _alone():
+        return _redis_base(engine, tag)
+
+
+def _redis_base(engine: Engine, tag: str) -> str:
     if engine.has_image(tag):
         return tag
     busybox, server, client = _static_busybox(), shutil.which("redis-server"), shutil.which("redis-cli")
@@ -117,7 +145,6 @@ def _debian() -> Path:
     archive = CACHE / f"debian-python-{os.uname().machine}.tar"
     if archive.exists():
         return archive
-    CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="srdebian.") as name:
         root = Path(name) / "root"
         script = (
