@@ -1,8 +1,8 @@
 """Who holds the name that a spawn needs, and what follows.
 
 What this is: the look at the holder after the engine's 409. What it is not: the spawn. The invariant: never adopted by
-name or generation alone; only a container with the spawn's own token is ours, and one of another deployment is never
-touched.
+name or generation alone; only a container with the spawn's own token is ours, one of another deployment is never
+touched, and none is removed by a spawn that was not asked for again right before.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class RegisteredError(Exception):
 async def resolve(ways: Ways, spec: ContainerSpec, holder: ContainerId | None, limit: timedelta) -> ContainerId | None:
     """Return the holder if this very spawn made it (its reply was lost), None if the name may be tried again.
 
-    Raises `RegisteredError`, `AgainError` (a newer spawn holds it), or `SpawnFailed` for a container that is not ours.
+    Raises `RegisteredError`, `AgainError` (a newer spawn holds it), `SpawnFailed` for a container that is not ours, or
+    `SessionLost` where the spawn is not ours any more; then nothing is removed.
     """
     found = None if holder is None else await ways.runtime.inspect(holder)
     if found is None:
@@ -56,18 +57,27 @@ async def resolve(ways: Ways, spec: ContainerSpec, holder: ContainerId | None, l
         raise SpawnFailed(message)
     if theirs.token == mine.token:
         return found.container_id
-    if theirs.db != mine.db:
-        return await _from_before(ways, found, mine, theirs, limit)
-    if theirs.generation > mine.generation:
+    # What Redis is now decides: the record of an older spawn may be gone since this one was reserved.
+    before = theirs.db != await ways.registry.bound_db()
+    if not before and theirs.generation > mine.generation:
         raise AgainError
-    await ways.runtime.remove(found.container_id, grace=timedelta(0))
+    if before or theirs.generation // 1000 <= ways.registry.evidence.evicted_ms:
+        return await _from_before(ways, found, mine, theirs, limit)
+    await _take_away(ways, found, mine)
     return None
+
+
+async def _take_away(ways: Ways, found: Container, mine: Labels) -> None:
+    # Asked right before, as in every removal: while we paused, a failover may have given the session back to the
+    # holder's spawn.
+    await ways.registry.renew(mine.session, mine.token, mine.db)
+    await ways.runtime.remove(found.container_id, grace=timedelta(0))
 
 
 async def _from_before(
     ways: Ways, found: Container, mine: Labels, theirs: Labels, limit: timedelta
 ) -> ContainerId | None:
-    """Deal with a container of another database: a running one is registered, a dead one removed when it is old."""
+    """Deal with one whose record Redis may have lost: one that runs is registered, a dead one removed when old."""
     if found.running:
         record = await ways.registry.register(found, theirs, instead_of=mine.token)
         if record is None:
@@ -76,7 +86,7 @@ async def _from_before(
     # It may be a spawn that began before the loss and is about to start. Ages are told by Redis' clock alone.
     age_ms = await ways.registry.now_ms() - theirs.generation // 1000
     if timedelta(milliseconds=age_ms) > limit:
-        await ways.runtime.remove(found.container_id, grace=timedelta(0))
+        await _take_away(ways, found, mine)
         return None
     await anyio.sleep(_PAUSE_SECONDS * 5)
     return None

@@ -1,7 +1,7 @@
 """What every part works with: Redis, the engine, and who we are to both.
 
 What this is: the one place where settings become connections. What it is not: anything that runs. The invariant: a
-`Crew` that exists is bound: its host name to this very engine, its prefix to this deployment.
+`Crew` that exists is bound: its host name to this very engine and no other name, its prefix to this deployment.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reactor.keys import Keys
-from reactor.registry import Evidence, Reader, RedisLink, SessionRegistry, Terms
+from reactor.registry import Evidence, Naming, Reader, RedisLink, SessionRegistry, Terms
+from reactor.rename import bind
 from reactor.settings import RuntimeName
 from reactor.teardown import Ways
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from reactor.registry import Pulse
     from reactor.runtime.protocol import Engine, Runtime
     from reactor.settings import Settings
 
@@ -64,14 +66,17 @@ async def open_reader(settings: Settings) -> AsyncGenerator[Reader]:
 
 
 @asynccontextmanager
-async def open_crew(settings: Settings, *, runtime: Runtime | None = None) -> AsyncGenerator[Crew]:
+async def open_crew(
+    settings: Settings, *, runtime: Runtime | None = None, pulse: Pulse | None = None
+) -> AsyncGenerator[Crew]:
     """Connect to Redis and the engine and bind both; closes them at the end (a `runtime` that was given stays open).
 
-    Raises `Unavailable`, `PermissionRefused`, and `ConfigError` for a prefix of another deployment or a host name that
-    is bound to another engine.
+    With a `pulse`, commands that fail here are evidence of an outage: for a reactor, which goes on asking.
+    Raises `Unavailable`, `PermissionRefused`, and `ConfigError` for a prefix of another deployment, a host name that
+    is bound to another engine, or an engine whose reactor goes by another name.
     """
     async with AsyncExitStack() as stack:
-        link = RedisLink(settings.redis_url)
+        link = RedisLink(settings.redis_url, pulse)
         stack.push_async_callback(link.aclose)
         await link.look()
         if runtime is None:
@@ -84,6 +89,7 @@ async def open_crew(settings: Settings, *, runtime: Runtime | None = None) -> As
         terms = Terms(grace=settings.grace, max_lifetime=settings.max_lifetime)
         registry = SessionRegistry(link, keys, evidence, host=host, runtime=runtime.name, terms=terms)
         await evidence.witness()
-        await evidence.bind_engine(engine.engine_id, engine.root)
+        naming = Naming(link, keys, evidence, host=host, runtime=runtime.name, terms=terms)
+        await bind(naming, evidence, runtime, engine)
         ways = Ways(registry=registry, runtime=runtime, deployment=evidence.deployment, stop_grace=settings.stop_grace)
         yield Crew(settings=settings, ways=ways, engine=engine)

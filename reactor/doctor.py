@@ -15,10 +15,11 @@ import anyio
 
 from reactor.crew import connect_runtime, open_reader
 from reactor.errors import ImageMissing, ReactorError
+from reactor.quarantine import explain
 from reactor.registry import redis_errors
 from reactor.registry.subscription import Subscription
 from reactor.runtime.protocol import ContainerSpec, Labels
-from reactor.session import DatabaseId, Deployment, Generation, HostName, SessionId, Token
+from reactor.session import DatabaseId, Deployment, Generation, HostName, SessionId, Token, from_ms, iso
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -66,7 +67,7 @@ async def _redis_checks(settings: Settings) -> AsyncGenerator[Check]:
             server = await reader.link.look()
             name = "Valkey" if server.valkey else "Redis"
             yield Check(name="redis", status=OK, detail=f"{name} {server.version} at {reader.link.where}")
-            for check in (_permissions, _notifications, _eviction, _persistence, _clock, _deployment):
+            for check in (_permissions, _notifications, _eviction, _persistence, _clock, _quarantine, _deployment):
                 try:
                     yield await check(reader, settings)
                 except ReactorError as error:
@@ -175,6 +176,26 @@ async def _clock(reader: Reader, _: Settings) -> Check:
         status=WARN,
         detail=f"{shown}: deadlines use Redis' clock alone, but times shown here will look odd",
         fix="run NTP on both",
+    )
+
+
+async def _quarantine(reader: Reader, settings: Settings) -> Check:
+    """Say which hosts doubt their missing heartbeat keys now; each ends a grace after it began."""
+    longest = max((template.ttl for template in settings.templates.values()), default=settings.ttl)
+    grace = settings.grace or longest
+    now = from_ms(await reader.now_ms())
+    found = [
+        f"host {host}: {explain(reason)} ({reason}), since {iso(since)}, ends about {iso(since + grace)}"
+        for host, reason, since in await reader.doubts()
+        if now <= since + grace
+    ]
+    if not found:
+        return Check(name="quarantine", status=OK, detail="none: a missing heartbeat key is an end")
+    return Check(
+        name="quarantine",
+        status=WARN,
+        detail="; ".join(found),
+        fix="nothing to do: sessions get one grace each, and are judged again after it",
     )
 
 

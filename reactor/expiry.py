@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
 
 from reactor.errors import ReactorError
-from reactor.registry import redis_errors
+from reactor.registry import Lane, Probe, redis_errors
 from reactor.registry.subscription import Subscription
 from reactor.registry.verdicts import Claimable, Verdict
 from reactor.session import Detector, SessionId, milliseconds
@@ -22,7 +22,7 @@ from reactor.session import Detector, SessionId, milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reactor.registry import SessionRegistry
+    from reactor.registry import Pulse, SessionRegistry
     from reactor.trouble import Trouble
 
 logger = logging.getLogger(__name__)
@@ -38,10 +38,20 @@ AHEAD = timedelta(seconds=30)
 CANARY_EVERY = 15.0
 CANARY_LIMIT = 2.0
 TELL_EVERY = 2.0
+ASK_EVERY = 0.5
 WATCHED_FOR = timedelta(seconds=5)
 """How long callers believe that a host's engine is watched after they last heard so."""
-_ENDINGS = frozenset({b"expired", b"del", b"evicted", b"rename_from", b"move_from"})
+_DELETED = b"del"
+_ENDINGS = frozenset({b"expired", _DELETED, b"evicted", b"rename_from", b"move_from"})
 _CANARY_ENDINGS = frozenset({b"expired", b"del"})
+
+
+class Enqueue(Protocol):
+    """Where ids go."""
+
+    def __call__(self, session_id: SessionId, detector: Detector, /, *, deleted: bool = False) -> None:
+        """Take an id; `deleted`: its heartbeat key was heard to be deleted."""
+        ...
 
 
 class Deadlines:
@@ -92,7 +102,7 @@ class Events:
     def __init__(
         self,
         registry: SessionRegistry,
-        enqueue: Callable[[SessionId, Detector], None],
+        enqueue: Enqueue,
         *,
         deadlines: Deadlines,
         on_gap: Callable[[], None],
@@ -145,8 +155,12 @@ class Events:
         parsed = self._registry.keys.parse_session_key(
             f"{self._registry.keys.prefix}:session:{name.decode(errors='replace')}"
         )
-        # A look at a dead key makes Redis publish its end: that look finds it by itself.
-        if parsed is not None and not parsed[1] and parsed[0] not in self._deadlines.looking:
+        if parsed is None or parsed[1]:
+            return
+        # A look at a dead key makes Redis publish its end: that look finds it by itself. A DEL is somebody's wish.
+        if data == _DELETED:
+            self._enqueue(parsed[0], Detector.EVENT, deleted=True)
+        elif parsed[0] not in self._deadlines.looking:
             self._enqueue(parsed[0], Detector.EVENT)
 
     async def prove(self, trouble: Trouble) -> None:
@@ -162,7 +176,7 @@ class Events:
         client = cast("Any", self._registry.link.client)
         self._heard.clear()
         self._came_back = anyio.Event()
-        with redis_errors(self._registry.link.where):
+        with self._registry.link.lane(Lane.CANARY), redis_errors(self._registry.link.where):
             await client.set(key, "1", px=20)
             await anyio.sleep(0.03)
             await client.pttl(key)
@@ -186,10 +200,18 @@ class Events:
         self.hearing = heard
 
 
+async def keep_asking(registry: SessionRegistry, pulse: Pulse, trouble: Trouble) -> None:
+    """Feel Redis' pulse twice a second, for ever: whether it answers at once, and whether its clock was set."""
+    async with Probe(registry.link, registry.evidence, pulse) as probe:
+        while True:
+            await trouble.persist(probe.ask)
+            await anyio.sleep(ASK_EVERY)
+
+
 class Presence:
     """Says every two seconds whether this host's engine is watched, and how far ahead its scores may lie.
 
-    While it goes on, Redis' run id and database id are compared with what was last seen.
+    While it goes on, Redis is compared with what was last seen of it.
     """
 
     def __init__(
@@ -212,5 +234,7 @@ class Presence:
             watched_ms=milliseconds(WATCHED_FOR) if self._watched() else 0,
             ahead_ms=milliseconds(AHEAD) if deaf else 0,
         )
-        while deaf and await self._registry.hasten(AHEAD):
+        # A clock that was set back leaves scores, leases and keys far ahead: each is looked at once, and put right.
+        moved = self._registry.evidence.clock_was_moved()
+        while (deaf or moved) and await self._registry.hasten(AHEAD):
             pass

@@ -171,8 +171,16 @@ class SessionManager:
             while not await self._ended(crew, meant):
                 await way_in.wakeups.wait(meant.session_id)
             return
-        message = f"session {meant.session_id} has not ended in time; its host does not answer, or the engine hangs"
-        raise AcquireTimeout(message)
+        raise AcquireTimeout(await self._not_ended(crew, meant))
+
+    async def _not_ended(self, crew: Crew, meant: Record) -> str:
+        late = f"session {meant.session_id} has not ended in time"
+        if meant.host == crew.registry.host or await crew.registry.is_watched(meant.host):
+            return f"{late}: the engine of host {meant.host} hangs, or it is busy; it is tried again there"
+        return (
+            f"{late}: its host {meant.host} does not answer; it ends there once a reactor runs again; if that never "
+            f"happens: `reactor forget-host {meant.host}`"
+        )
 
     async def _ended(self, crew: Crew, meant: Record) -> bool:
         session_id = meant.session_id

@@ -7,7 +7,8 @@ then the inspection of its container): only in that order are its facts stable. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
     from reactor.registry import Found
     from reactor.runtime.protocol import Container, Labels
+
+
+BRAKE_COUNT = 10
+BRAKE_SHARE = 0.3
 
 
 class Action(StrEnum):
@@ -58,6 +63,8 @@ class PlanLine:
     container_id: ContainerId | None = None
     generation: Generation | None = None
     age: timedelta | None = None
+    asked: bool = False
+    """Redis says itself that this very spawn has ended."""
 
     @property
     def is_drift(self) -> bool:
@@ -67,7 +74,7 @@ class PlanLine:
     @property
     def unasked(self) -> bool:
         """Whether it removes a container that Redis did not ask to remove: what the brake counts."""
-        removes = self.action is Action.REMOVE and self.container_id is not None
+        removes = self.action is Action.REMOVE and self.container_id is not None and not self.asked
         return removes or (self.action is Action.END and self.kind is Kind.LOST)
 
     def as_dict(self) -> dict[str, object]:
@@ -100,6 +107,8 @@ class View:
     due: frozenset[SessionId]
     db: DatabaseId | None
     now_ms: int
+    evicted_ms: int = 0
+    """When Redis was last found to have evicted keys: the record of an older spawn may be among them."""
 
 
 def plan(view: View) -> list[PlanLine]:
@@ -107,10 +116,24 @@ def plan(view: View) -> list[PlanLine]:
     lines = [line for container in view.containers if (line := judge_container(view, container)) is not None]
     for session_id, found in view.records.items():
         lines.extend(_judge_record(view, session_id, found))
-    for session_id in view.strays:
+    kept = {line.session_id for line in lines if line.action in (Action.ADOPT, Action.WAIT)}
+    for session_id in view.strays - kept:  # its record is about to be written again
         reason = "heartbeat key without a record"
         lines.append(PlanLine(action=Action.REMOVE, kind=Kind.ORPHAN, session_id=session_id, reason=reason))
     return sorted(lines, key=lambda line: (line.session_id or "", line.container_id or "", line.kind))
+
+
+def brake(lines: Sequence[PlanLine], view: View) -> str:
+    """Return why so many removals that Redis did not ask for may not be carried out; '' where they may."""
+    ours = sum(c.labels is not None and c.labels.deployment == view.deployment for c in view.containers)
+    unasked = Counter(line.kind.value for line in lines if line.unasked)
+    if unasked.total() <= max(BRAKE_COUNT, BRAKE_SHARE * ours):
+        return ""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(unasked.items()))
+    return (
+        f"brake: {unasked.total()} containers ({kinds}) would be removed although Redis did not ask for it, of {ours} "
+        "that are here; they are kept; look at `reactor reconcile --dry-run`, then `reactor reconcile --force`"
+    )
 
 
 def judge_container(view: View, container: Container) -> PlanLine | None:  # noqa: PLR0911 (a table, row by row)
@@ -148,15 +171,17 @@ def _without_record(view: View, container: Container, labels: Labels, *, before:
     if view.db is None:
         why = "no record, and Redis does not know its database id: nothing is concluded"
         return _line(view, container, labels, Action.WAIT, Kind.ORPHAN, why)
-    if not before:
+    evicted = labels.generation // 1000 <= view.evicted_ms
+    if not (before or evicted):
         return _line(view, container, labels, Action.REMOVE, Kind.ORPHAN, "no record in the database that made it")
+    loss = "a data loss" if before else "keys were evicted"
     if not _old(view, labels):
-        why = "no record, from before a data loss, young enough to be a spawn in flight"
+        why = f"no record, from before {loss}, young enough to be a spawn in flight"
         return _line(view, container, labels, Action.WAIT, Kind.ORPHAN, why)
     if container.running:
-        why = "no record, runs since before a data loss: registered again with a full TTL"
+        why = f"no record, runs since before {loss}: registered again with a full TTL"
         return _line(view, container, labels, Action.ADOPT, Kind.ORPHAN, why)
-    return _line(view, container, labels, Action.REMOVE, Kind.ORPHAN, "no record, from before a data loss, not running")
+    return _line(view, container, labels, Action.REMOVE, Kind.ORPHAN, f"no record, from before {loss}, not running")
 
 
 def _outlived(view: View, container: Container, labels: Labels, found: Record, *, before: bool) -> PlanLine:
@@ -170,9 +195,9 @@ def _outlived(view: View, container: Container, labels: Labels, found: Record, *
         why = "from before a data loss, young enough to be a spawn in flight"
         return _line(view, container, labels, Action.WAIT, Kind.ORPHAN, why)
     if found.generation == labels.generation:
-        why = "its session has ended"
-    else:
-        why = f"generation {labels.generation} was followed by {found.generation}"
+        line = _line(view, container, labels, Action.REMOVE, Kind.STALE_GENERATION, "its session has ended")
+        return replace(line, asked=found.token == labels.token)
+    why = f"generation {labels.generation} was followed by {found.generation}"
     return _line(view, container, labels, Action.REMOVE, Kind.STALE_GENERATION, why)
 
 

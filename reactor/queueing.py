@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Why a session is to be examined; `died` names a container that the engine said has died."""
+    """Why a session is to be examined; `died` names a container that the engine said has died.
+
+    `deleted`: somebody was heard to delete the heartbeat key.
+    """
 
     detector: Detector
     died: ContainerId | None = None
+    deleted: bool = False
 
 
 class WorkQueue:
@@ -47,13 +51,16 @@ class WorkQueue:
         """How many sessions are being worked on."""
         return len(self._in_hand)
 
-    def add(self, session_id: SessionId, detector: Detector, died: ContainerId | None = None) -> None:
+    def add(
+        self, session_id: SessionId, detector: Detector, died: ContainerId | None = None, *, deleted: bool = False
+    ) -> None:
         """Note that a session is to be examined; never blocks, never fails."""
         known = self._hints.get(session_id)
-        if known is None and session_id not in self._in_hand:
-            self._order.append(session_id)
-        first = detector if known is None else known.detector
-        self._hints[session_id] = Hint(first, died or (known.died if known is not None else None))
+        if known is None:
+            if session_id not in self._in_hand:
+                self._order.append(session_id)
+            known = Hint(detector)
+        self._hints[session_id] = Hint(known.detector, died or known.died, known.deleted or deleted)
         self._more.set()
 
     async def take(self) -> tuple[SessionId, Hint]:

@@ -14,7 +14,7 @@ import anyio
 
 from reactor.crew import Crew, open_crew
 from reactor.errors import ForeignData, ReactorError, SessionLost, Unavailable
-from reactor.plan import Action, Kind, PlanLine, View, judge_container, plan
+from reactor.plan import Action, Kind, PlanLine, View, brake, judge_container, plan
 from reactor.registry import Record
 from reactor.registry.verdicts import Claimed, Gone
 from reactor.runtime.protocol import Removal
@@ -37,12 +37,10 @@ DONE_WORDS = frozenset({DONE, GONE_ALREADY})
 """The outcomes that leave nothing to do."""
 HANDS = 16
 """Lines carried out at once: more than the engine removes in parallel."""
-BRAKE_COUNT = 10
-BRAKE_SHARE = 0.3
 
 
 class BrakeEngaged(ReactorError):
-    """Too much would be removed that Redis did not ask for; nothing was touched."""
+    """Too much would be removed that Redis did not ask for; none of it was touched."""
 
     exit_code: ClassVar[int] = 75
 
@@ -55,6 +53,8 @@ class Janitor:
         self._crew = crew
         self._settings = settings
         self._stack = AsyncExitStack()
+        self._braked = ""
+        """Why the last run was braked: the audit stream hears of it once, not once a minute."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -75,19 +75,32 @@ class Janitor:
 
     async def plan(self) -> list[PlanLine]:
         """Return what a run would find now; raises `Unavailable` when either side cannot be read whole."""
-        return plan(await self._view())
+        return (await self.survey())[0]
+
+    async def survey(self) -> tuple[list[PlanLine], str]:
+        """Return the same plan, and why the brake would hold a part of it ('' where it would not)."""
+        view = await self._view()
+        lines = plan(view)
+        return lines, brake(lines, view)
 
     async def run(self, *, force: bool = False) -> AsyncIterator[tuple[PlanLine, str]]:
         """Carry out a plan made now, line by line, yielding each with its outcome ("done", "gone already", or why not).
 
-        Raises `BrakeEngaged` before the first action where it would remove more than max(10, 30 %) of the host's
-        containers that Redis did not ask to remove, unless `force`. Lines that need no action are yielded as they are.
+        Where it would remove more than max(10, 30 %) of the host's containers that Redis did not ask to remove, it
+        leaves all of those, carries out the rest, and then raises `BrakeEngaged`; `force` carries out everything.
+        Lines that need no action are yielded as they are.
         """
-        view = await self._view()
-        lines = plan(view)
-        if not force:
-            ours = [c for c in view.containers if c.labels is not None and c.labels.deployment == view.deployment]
-            await self._brake(lines, len(ours))
+        lines, braked = await self.survey()
+        braked = "" if force else braked
+        if braked and braked != self._braked:
+            await self._opened().registry.note("brake", braked)
+        self._braked = braked
+        async for done in self._carried_out([line for line in lines if not (braked and line.unasked)]):
+            yield done
+        if braked:
+            raise BrakeEngaged(braked)
+
+    async def _carried_out(self, lines: list[PlanLine]) -> AsyncIterator[tuple[PlanLine, str]]:
         for start in range(0, len(lines), HANDS):
             part = lines[start : start + HANDS]
             outcomes: dict[int, str] = {}
@@ -96,17 +109,6 @@ class Janitor:
                     tasks.start_soon(self._note_outcome, outcomes, index, line)
             for index, line in enumerate(part):
                 yield line, outcomes[index]
-
-    async def _brake(self, lines: list[PlanLine], containers: int) -> None:
-        unasked = sum(line.unasked for line in lines)
-        if unasked <= max(BRAKE_COUNT, BRAKE_SHARE * containers):
-            return
-        message = (
-            f"brake: {unasked} of {containers} containers would be removed although Redis did not ask for it; nothing "
-            "was touched; look at `reactor reconcile --dry-run`, then `reactor reconcile --force`"
-        )
-        await self._opened().registry.note("brake", message)
-        raise BrakeEngaged(message)
 
     # ------------------------------------------------------------------ reading
 
@@ -134,6 +136,7 @@ class Janitor:
             inspected=inspected,
             due=frozenset(await registry.due_ids()),
             db=await registry.bound_db(),
+            evicted_ms=registry.evidence.evicted_ms,
             now_ms=await registry.now_ms(),
         )
 
@@ -220,6 +223,7 @@ class Janitor:
             records=records,
             due=frozenset(),
             db=await crew.registry.bound_db(),
+            evicted_ms=crew.registry.evidence.evicted_ms,
             now_ms=await crew.registry.now_ms(),
         )
 

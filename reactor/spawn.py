@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from reactor.teardown import Ways
     from reactor.templates import Template
 
-__all__ = ["AgainError", "Asked", "PullNeededError", "Spawner"]
+__all__ = ["AgainError", "Asked", "PullNeededError", "Spawner", "repeated"]
 
 SETTLE_SECONDS = 0.15
 """How long the first container of a template must run before `started` is believed: a command that exits at once would
@@ -156,9 +156,9 @@ class Spawner:
             container_id = await self._create(asked, reserved)
             made.append(container_id)
             await registry.renew(asked.session_id, asked.token, reserved.db)
-            await _repeated(lambda: self.ways.runtime.start(container_id))
+            await repeated(lambda: self.ways.runtime.start(container_id))
             ready, deadline = asked.template.ready, asked.soft_deadline
-            await _repeated(lambda: wait_ready(self.ways.runtime, container_id, ready, deadline=deadline))
+            await repeated(lambda: wait_ready(self.ways.runtime, container_id, ready, deadline=deadline))
             prepared.append(await self._settled(asked, container_id))
         if not prepared:
             raise lost or AgainError
@@ -185,7 +185,7 @@ class Spawner:
         )
         while True:
             try:
-                return await _repeated(lambda: ways.runtime.create(spec))
+                return await repeated(lambda: ways.runtime.create(spec))
             except NameTaken as taken:
                 if (own := await resolve(ways, spec, taken.holder, asked.limit)) is not None:
                     return own
@@ -195,7 +195,7 @@ class Spawner:
         if asked.template.ready.kind is ReadyKind.STARTED and asked.template.name not in self.proved:
             until += SETTLE_SECONDS
         while True:
-            container = await _repeated(lambda: self.ways.runtime.inspect(container_id))
+            container = await repeated(lambda: self.ways.runtime.inspect(container_id))
             if container is None:
                 raise ContainerGone
             if not container.running:
@@ -208,7 +208,7 @@ class Spawner:
     async def _checked(self, record: Record, *, created: bool) -> Session:
         """Hand out what was just committed, if it still runs."""
         assert record.container_id is not None  # noqa: S101 (save and register name it)
-        container = await _repeated(lambda: self.ways.runtime.inspect(record.container_id or ""))
+        container = await repeated(lambda: self.ways.runtime.inspect(record.container_id or ""))
         if container is not None and container.running:
             key = self.ways.registry.keys.heartbeat(record.session_id)
             return record.session(key, local=True, created=created)
@@ -254,8 +254,9 @@ class Spawner:
                 return
 
 
-async def _repeated(call: Callable[[], Awaitable[T]]) -> T:
-    async for attempt in engine_policy(ENGINE_LIMIT):
+async def repeated(call: Callable[[], Awaitable[T]], limit: timedelta | None = None) -> T:
+    """Return what the engine answers, asked again while it does not, for at most `limit`; then raises `Unavailable`."""
+    async for attempt in engine_policy(ENGINE_LIMIT if limit is None else limit):
         with attempt:
             return await call()
     message = "unreachable: the policy re-raises"

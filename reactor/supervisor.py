@@ -23,6 +23,7 @@ from reactor.health import listen_on, serve_health
 from reactor.plan import Action
 from reactor.queueing import WorkQueue
 from reactor.reconcile import DONE_WORDS, BrakeEngaged, Janitor
+from reactor.registry import Pulse
 from reactor.retry import start_policy
 from reactor.trouble import Trouble
 from reactor.working import Worker
@@ -53,6 +54,7 @@ class Reactor:
         """Take settings; nothing is opened yet. A given `runtime` is used instead of the configured one."""
         self.settings = settings
         self.queue = WorkQueue()
+        self._pulse = Pulse()
         self._given = runtime
         self._stack = AsyncExitStack()
         self._sweep = anyio.Event()
@@ -67,7 +69,8 @@ class Reactor:
         Raises `Unavailable`, `PermissionRefused`, `ConfigError` when it cannot start; later outages are survived.
         """
         async with AsyncExitStack() as stack:
-            self.crew = await stack.enter_async_context(open_crew(self.settings, runtime=self._given))
+            crew = open_crew(self.settings, runtime=self._given, pulse=self._pulse)
+            self.crew = await stack.enter_async_context(crew)
             listening = None if self.settings.listen is None else stack.enter_context(listen_on(self.settings.listen))
             self.crew.registry.evidence.on_change = self.sweep
             self._log_start()
@@ -100,6 +103,7 @@ class Reactor:
         tasks.start_soon(self.deadlines.watch, Trouble("deadlines", self.troubles))
         tasks.start_soon(self.engine_watch.listen, Trouble("engine", self.troubles))
         tasks.start_soon(presence.tell, Trouble("evidence", self.troubles))
+        tasks.start_soon(expiry.keep_asking, registry, self._pulse, Trouble("probe", self.troubles))
         tasks.start_soon(self._keep_reconciled)
         if listening is not None:
             tasks.start_soon(serve_health, listening, self.readiness)
@@ -193,16 +197,19 @@ class Reactor:
         )
 
 
-async def run_until_signalled(settings: Settings, wait: timedelta | None = None) -> int:
+async def run_until_signalled(
+    settings: Settings, wait: timedelta | None = None, *, runtime: Runtime | None = None
+) -> int:
     """Run the sidecar until SIGTERM or SIGINT, drain, and return 0.
 
     SIGHUP and SIGUSR1 reconcile now. A second SIGTERM or SIGINT ends the process with 128 + its number, and a drain
     that the engine holds up beyond stop grace + 5 s ends it with 0: claims in hand are left to their leases then.
-    Raises as `Reactor.__aenter__` does; with `wait` it keeps trying that long first.
+    Raises as `Reactor.__aenter__` does; with `wait` it keeps trying that long first. A given `runtime` is used instead
+    of the configured one, and stays open.
     """
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
         stop = anyio.Event()
-        reactor = Reactor(settings)
+        reactor = Reactor(settings, runtime=runtime)
 
         async def receive(tasks: TaskGroup) -> None:
             async for number in signals:

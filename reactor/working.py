@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from reactor.errors import ForeignData, SessionLost, Unavailable
-from reactor.registry.verdicts import Grace
+from reactor.registry.verdicts import Grace, Mode
 from reactor.teardown import Ended, end_exited, tear_down
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ class Worker:
                     return
             else:
                 await ways.registry.readdress(session_id, container)
-        verdict = await tear_down(ways, session_id, detector=hint.detector)
+        mode = Mode.DELETED if hint.deleted else Mode.CLAIM
+        verdict = await tear_down(ways, session_id, detector=hint.detector, mode=mode)
         if isinstance(verdict, Grace):
             logger.info(
                 "one grace, the key may be missing for another reason",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import click
 
-from reactor.cli import demo, sessions, sidecar, upkeep
+from reactor.cli import demo, selftest, sessions, sidecar, upkeep
 from reactor.cli.options import SettingsGroup
 from reactor.cli.output import note
 from reactor.errors import ReactorError, UsageError
@@ -58,10 +58,12 @@ for _command in (
     sessions.ls,
     sessions.terminate,
     upkeep.reconcile,
+    upkeep.forget_host,
     upkeep.events,
     upkeep.doctor,
     upkeep.config,
     demo.demo,
+    selftest.selftest,
 ):
     cli.add_command(_command)
 

@@ -50,6 +50,18 @@ def note(text: str) -> None:
     print(f"reactor: {one_line(text)}", file=sys.stderr, flush=True)
 
 
+def may_ask() -> bool:
+    """Return whether a person sits at a terminal who can answer a question; in pipes and scripts nobody does."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def agreed(question: str) -> bool:
+    """Ask on the terminal; only `y` or `yes` is a yes. Ask only where `may_ask`."""
+    import click  # noqa: PLC0415 (whoever asks has it loaded)
+
+    return click.confirm(one_line(question), default=False, err=True)
+
+
 def show_json(value: Mapping[str, object]) -> None:
     """Print one object on one line."""
     print(json.dumps(value, separators=(",", ":"), default=str), flush=True)

@@ -1,7 +1,7 @@
-"""`reactor reconcile | events | doctor | config`.
+"""`reactor reconcile | forget-host | events | doctor | config`.
 
 What this is: what an operator asks. What it is not: the answers. The invariant: but for `reconcile` without
-`--dry-run`, nothing here changes anything that lasts.
+`--dry-run` and `forget-host`, nothing here changes anything that lasts; only those two ask, and only on a terminal.
 """
 
 # ruff: noqa: PLC0415 -- `reactor --help` must not wait for imports
@@ -9,22 +9,36 @@ What this is: what an operator asks. What it is not: the answers. The invariant:
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from reactor.cli.options import SettingsCommand, json_flag, load_settings, run_async
-from reactor.cli.output import coloured, note, one_line, printable, roughly, say, short_id, show_json, show_table
+from reactor.cli.output import (
+    agreed,
+    coloured,
+    may_ask,
+    note,
+    one_line,
+    printable,
+    roughly,
+    say,
+    short_id,
+    show_json,
+    show_table,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from reactor.doctor import Check
     from reactor.reconcile import PlanLine
     from reactor.settings import Settings
 
 _DRIFT: Final = 1
+_NO: Final = 1
 _TRY_AGAIN: Final = 75
 _DONE: Final = frozenset(("done", "gone already"))
 _ACTIONS: Final = {"remove": "red", "end": "red", "adopt": "green", "repair": "yellow"}
@@ -52,7 +66,7 @@ async def _show_plan(settings: Settings, *, as_json: bool) -> int:
     from reactor.reconcile import Janitor
 
     async with Janitor.from_settings(settings) as janitor:
-        lines = await janitor.plan()
+        lines, braked = await janitor.survey()
     for line in lines:
         if as_json:
             show_json(line.as_dict())
@@ -61,30 +75,49 @@ async def _show_plan(settings: Settings, *, as_json: bool) -> int:
     drift = sum(line.is_drift for line in lines)
     if not as_json:
         note("no drift" if not drift else f"{drift} to repair; without --dry-run it is done")
+        if braked:
+            note(braked)
     return _DRIFT if drift else 0
 
 
 async def _carry_out(settings: Settings, *, force: bool, as_json: bool) -> int:
-    from reactor.reconcile import Janitor
+    from reactor.reconcile import BrakeEngaged, Janitor
 
-    total = failed = 0
+    tally = _Tally(as_json=as_json)
     async with Janitor.from_settings(settings) as janitor:
-        async for line, outcome in janitor.run(force=force):
+        try:
+            await tally.follow(janitor.run(force=force))
+        except BrakeEngaged as brake:
+            if as_json or not may_ask() or not agreed(f"{brake}; remove them now?"):
+                raise
+            await tally.follow(janitor.run(force=True))
+    if tally.failed:
+        note(f"{tally.failed} of {tally.total} repairs failed; run it again")
+        return _TRY_AGAIN
+    if not as_json:
+        note("no drift" if not tally.total else f"{tally.total} repaired")
+    return 0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tally:
+    """What was carried out so far, shown as it comes."""
+
+    as_json: bool
+    total: int = 0
+    failed: int = 0
+
+    async def follow(self, outcomes: AsyncIterator[tuple[PlanLine, str]]) -> None:
+        async for line, outcome in outcomes:
             bad = line.is_drift and outcome not in _DONE
-            total += line.is_drift
-            failed += bad
-            if as_json:
+            self.total += line.is_drift
+            self.failed += bad
+            if self.as_json:
                 show_json({**line.as_dict(), "outcome": outcome})
             elif line.is_drift:
                 say(f"{_plan_text(line)}: {coloured(one_line(outcome), 'red' if bad else None, sys.stdout)}")
             else:
                 say(_plan_text(line))
-    if failed:
-        note(f"{failed} of {total} repairs failed; run it again")
-        return _TRY_AGAIN
-    if not as_json:
-        note("no drift" if not total else f"{total} repaired")
-    return 0
 
 
 def _plan_text(line: PlanLine) -> str:
@@ -92,6 +125,43 @@ def _plan_text(line: PlanLine) -> str:
     age = "" if line.age is None else f" ({roughly(line.age)} old)"
     about = f"{line.session_id or '-'}  {short_id(line.container_id)}  {one_line(line.reason)}{age}"
     return f"{action}  {line.kind!s:<16}  {about}"
+
+
+@click.command(name="forget-host", cls=SettingsCommand)
+@click.argument("name", metavar="HOST")
+@click.option("--force", is_flag=True, help="End its sessions although its reactor runs; nothing is asked.")
+@json_flag
+def forget_host(*, name: str, force: bool, as_json: bool) -> int:
+    """Free the sessions of a host that never returns; their ids may start elsewhere.
+
+    Should it return, it removes what it still runs of them.
+    """
+    from reactor.session import HostName
+
+    host, settings = HostName(name), load_settings()
+
+    def asked(count: int) -> bool:
+        return agreed(f"free {_counted(count)} of host {host}? Where it still runs, their containers run on")
+
+    async def call() -> int | None:
+        from reactor.forget import forget_host as forget
+
+        ask = None if force or as_json or not may_ask() else asked
+        return await forget(settings, host, force=force, agreed=ask)
+
+    freed = run_async(call)
+    if freed is None:
+        note("nothing was changed")
+        return _NO
+    if as_json:
+        show_json({"host": host, "freed": freed})
+    else:
+        say(f"forgot host {printable(host)}, freed {_counted(freed)}")
+    return 0
+
+
+def _counted(sessions: int) -> str:
+    return f"{sessions} session{'s' if sessions != 1 else ''}"
 
 
 @click.command(cls=SettingsCommand)

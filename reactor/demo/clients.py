@@ -16,13 +16,12 @@ from mcp.client.streamable_http import streamable_http_client
 
 from reactor.demo.workload import PORT
 from reactor.errors import Unavailable
-from reactor.registry import redis_errors
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from reactor.registry import RedisLink
     from reactor.session import Session
+    from reactor.throwaway import PlainRedis
 
 CALL_LIMIT: Final = 15.0
 CONNECT_LIMIT: Final = 2.0
@@ -68,29 +67,10 @@ def _translated(session: Session) -> Generator[None]:
         raise Unavailable(f"the MCP server of session {session.session_id} does not answer: {leaf!r}") from error
 
 
-class Redis:
-    """A plain Redis client, as any language has one."""
-
-    def __init__(self, link: RedisLink) -> None:
-        """Take an open link; only its client is used."""
-        self._client = cast("Any", link.client)
-        self._where = link.where
-
-    async def send(self, *words: str | int) -> Any:
-        """Send one command; raises `Unavailable`."""
-        with redis_errors(self._where):
-            return await self._client.execute_command(*words)
-
-    async def now_ms(self) -> int:
-        """Return Redis' clock."""
-        seconds, micros = await self.send("TIME")
-        return int(seconds) * 1000 + int(micros) // 1000
-
-
 class Heart:
     """Touches one session's key every second, until it is stopped. `answers` are what EXPIRE said."""
 
-    def __init__(self, redis: Redis, session: Session) -> None:
+    def __init__(self, redis: PlainRedis, session: Session) -> None:
         """Take whose key it is; nothing is sent yet."""
         self._redis = redis
         self.key = session.heartbeat_key

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import signal
 import tempfile
 import time
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -25,18 +25,17 @@ from reactor.demo.screen import Fact, Screen
 from reactor.errors import ReactorError, Unavailable
 from reactor.manager import SessionManager
 from reactor.reconcile import Janitor
-from reactor.registry import redis_errors
 from reactor.session import Deployment
 from reactor.settings import RuntimeName
 from reactor.supervisor import Reactor
 from reactor.templates import format_duration
+from reactor.throwaway import PlainRedis, leaves, until_signalled
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from reactor.demo.private_redis import DemoRedis
     from reactor.demo.workload import Workload
-    from reactor.registry import Reader
     from reactor.settings import Settings
 
 NEEDED: Final = ("mcp", "psutil")
@@ -54,31 +53,8 @@ def run_demo(settings: Settings, *, as_json: bool = False) -> int:
     absent = [name for name in NEEDED if find_spec(name) is None]
     if absent:
         raise Unavailable(f"the demo needs {' and '.join(absent)}: pip install 'session-reactor[demo]'")
-    return anyio.run(_until_signalled, settings, Screen(as_json=as_json))
-
-
-async def _until_signalled(settings: Settings, screen: Screen) -> int:
-    code = 0
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-
-        async def receive(scope: anyio.CancelScope) -> None:
-            nonlocal code
-            async for number in signals:
-                code = 128 + number
-                screen.trouble("interrupted; cleaning up")
-                scope.cancel()
-
-        failure: ReactorError | None = None
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(receive, tasks.cancel_scope)
-            try:
-                code = await _demo(settings, screen)
-            except ReactorError as error:
-                failure = error
-            tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    return code
+    screen = Screen(as_json=as_json)
+    return anyio.run(until_signalled, partial(_demo, settings, screen), screen.trouble)
 
 
 @dataclass(slots=True)
@@ -158,7 +134,7 @@ async def _perform(settings: Settings, workload: Workload, screen: Screen, left:
     try:
         await _acts(settings, workload, screen)
     except* ReactorError as group:
-        for error in _leaves(group):
+        for error in leaves(group):
             screen.trouble(str(error))
     finally:
         with anyio.move_on_after(CLEAN_UP_LIMIT, shield=True):
@@ -166,7 +142,6 @@ async def _perform(settings: Settings, workload: Workload, screen: Screen, left:
 
 
 async def _acts(settings: Settings, workload: Workload, screen: Screen) -> None:
-    from reactor.demo.clients import Redis  # noqa: PLC0415
     from reactor.demo.story import Stage, play  # noqa: PLC0415
 
     runtime = workload.runtime
@@ -177,7 +152,7 @@ async def _acts(settings: Settings, workload: Workload, screen: Screen) -> None:
         Janitor(crew, settings=settings) as janitor,
         anyio.create_task_group() as tasks,
     ):
-        redis = Redis(crew.registry.link)
+        redis = PlainRedis(crew.registry.link)
         stage = Stage(
             screen=screen, crew=crew, sessions=sessions, reactor=reactor, janitor=janitor, redis=redis, tasks=tasks
         )
@@ -194,24 +169,9 @@ async def _clean_up(settings: Settings, workload: Workload, screen: Screen, left
         for container in found:
             await runtime.remove(container.container_id, grace=timedelta(0))
         async with open_reader(settings) as reader:
-            left.keys = await _delete_keys(reader)
+            redis = PlainRedis(reader.link)
+            left.keys = await redis.delete(await redis.names(reader.keys.everything))
         left.stuck = len(await runtime.containers(prefix=prefix, deployment=deployment))
         left.done = True
     except ReactorError as error:
         screen.trouble(f"not all was removed: {error}")
-
-
-async def _delete_keys(reader: Reader) -> int:
-    client = cast("Any", reader.link.client)
-    deleted = 0
-    with redis_errors(reader.link.where):
-        async for name in client.scan_iter(match=reader.keys.everything, count=1000):
-            deleted += int(await client.unlink(name))
-    return deleted
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        return [leaf for each in inner for leaf in _leaves(each)]
-    return [error]

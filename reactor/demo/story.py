@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from reactor.crew import Crew
-    from reactor.demo.clients import Redis
     from reactor.demo.screen import Screen
     from reactor.manager import SessionManager
     from reactor.reconcile import Janitor
     from reactor.session import ContainerId, Session
     from reactor.supervisor import Reactor
+    from reactor.throwaway import PlainRedis
 
 CALLERS: Final = 10
 LONG: Final = timedelta(seconds=60)
@@ -49,7 +49,7 @@ class Stage:
     sessions: SessionManager
     reactor: Reactor
     janitor: Janitor
-    redis: Redis
+    redis: PlainRedis
     tasks: TaskGroup
     """Of the clients' heartbeats."""
 

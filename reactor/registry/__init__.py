@@ -1,7 +1,11 @@
 """Redis as typed verbs: what we believe about sessions."""
 
 from reactor.registry.evidence import Evidence
+from reactor.registry.hosts import HostNotFound, HostPresent, Hosts
 from reactor.registry.link import RedisLink, redis_errors
+from reactor.registry.naming import Naming
+from reactor.registry.probe import Probe
+from reactor.registry.pulse import Lane, Pulse
 from reactor.registry.reader import Found, Reader
 from reactor.registry.records import Record
 from reactor.registry.registry import DataLost, SessionRegistry, Superseded
@@ -11,6 +15,13 @@ __all__ = [
     "DataLost",
     "Evidence",
     "Found",
+    "HostNotFound",
+    "HostPresent",
+    "Hosts",
+    "Lane",
+    "Naming",
+    "Probe",
+    "Pulse",
     "Reader",
     "Record",
     "RedisLink",

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import logging
 import secrets
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import anyio
 
 from reactor.errors import ConfigError, Unavailable
 from reactor.keys import default_deployment
-from reactor.quarantine import Observation, conclude
-from reactor.registry.link import RunIdChanged, redis_errors
+from reactor.quarantine import ClockReading, Conclusion, Observation, Seen, conclude, explain
+from reactor.registry.link import RunIdChanged
+from reactor.registry.pulse import Expectation, HostClock
 from reactor.registry.scripts import Script
+from reactor.registry.server import info_fields, parse_server, refusals
 from reactor.session import DatabaseId, Deployment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from reactor.keys import Keys
     from reactor.registry.link import RedisLink
@@ -31,6 +33,10 @@ logger = logging.getLogger(__name__)
 
 LAYOUT = "1"
 _TRIES = 10
+_READ_AGAIN_MS = 30_000
+"""How old the last reading of the clock may be before a reactor takes another, though nothing is in doubt."""
+_EVIDENCE = ("run_id", "db", "replid", "evicted", "clock_moves", "quarantine", "outage", "outage_at")
+"""Fields of `seen` that a conclusion is drawn from: if another process wrote one meanwhile, it is drawn anew."""
 
 
 def _nothing() -> None:
@@ -40,19 +46,44 @@ def _nothing() -> None:
 class Evidence:
     """One host's view of one Redis. `witness` may be called by many tasks at once; they share one look."""
 
-    def __init__(self, link: RedisLink, keys: Keys, host: HostName, deployment: Deployment | None) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        keys: Keys,
+        host: HostName,
+        deployment: Deployment | None,
+        clock: HostClock | None = None,
+    ) -> None:
         """Note who asks; nothing is sent yet. `deployment` None takes the one that Redis knows."""
         self._link = link
         self._keys = keys
         self._host = host
         self._asked = deployment
         self._lock = anyio.Lock()
+        self._begun = self._ended = 0
+        """How many looks have begun, and which was the last that ended well."""
+        self._engine: tuple[str, str] | None = None
+        self._known: tuple[str, str] | None = None
+        """The quarantine and the outage that this process has heard of."""
+        self._read_ms = 0
+        self._clock_doubt = False
+        self.clock = clock or HostClock()
+        self.expectation = Expectation(self.clock)
         self.db = DatabaseId("")
         self.deployment = deployment or Deployment("")
+        self.evicted_ms = 0
+        """When Redis was last found to have evicted keys (its clock, ms): a record older than that may have gone."""
         self.on_change: Callable[[], None] = _nothing
-        """Called when the database id changed: belief and engine have to be compared again."""
+        """Called when the database id changed or a doubt began: belief and engine have to be compared again."""
         self.changes = 0
         """How often Redis turned out to be another one: every claim and plan from before is void."""
+        self.clock_moved = False
+        """A reading was far from what it should be; the next witness says whether the clock moved."""
+
+    @property
+    def doubted(self) -> bool:
+        """Whether something happened that no witness has looked at yet: until then no script gives a verdict."""
+        return self.clock_moved or (self._link.pulse is not None and self._link.pulse.doubted)
 
     async def witness(self) -> None:
         """Look at Redis and write down what it is now.
@@ -60,37 +91,68 @@ class Evidence:
         Raises `Unavailable`, and `ConfigError` where this Redis and prefix belong to another deployment. Repeating it
         changes nothing.
         """
-        before = self.changes
+        begun = self._begun
         async with self._lock:
-            if self.changes != before:
-                return
-            server = await self._link.look()
-            self._link.trust(server)
+            if self._ended > begun:
+                return  # a look that began after this call was made
+            self._begun += 1
             for _ in range(_TRIES):
-                if await self._agree(server.run_id):
+                if await self._agree():
+                    self._ended = self._begun
                     return
         message = f"Redis at {self._link.where} kept changing its database id; look at {self._keys.meta}"
         raise Unavailable(message)
 
-    async def _agree(self, run_id: str) -> bool:
-        seen = await self._observe(run_id)
-        deployment = self._settle(seen.meta_deployment)
-        found = conclude(seen, secrets.token_hex(8))
-        args = (self._host, seen.meta_db, seen.meta_deployment, seen.seen_run_id, seen.seen_db)
-        new = (found.db, deployment, LAYOUT, run_id, found.quarantine)
-        keys = (self._keys.meta, self._keys.seen(self._host), self._keys.events)
-        settled = (seen.meta_db, seen.meta_deployment) == (found.db, deployment)
-        settled = settled and (seen.seen_run_id, seen.seen_db) == (run_id, found.db)
-        if not settled and await self._link.run(Script.WITNESS, keys, (*args, *new)) != "OK":
+    async def _agree(self) -> bool:
+        now, raw = await self._observe()
+        await self._bind_again()  # before anything is written in the name of this host
+        deployment = self._settle(now.meta_deployment)
+        found = conclude(now, secrets.token_hex(8))
+        if not await self._write(now, found, deployment, raw):
             return False
+        if self._link.pulse is not None:
+            self._link.pulse.told()
+        self.clock_moved = False
+        self.expectation.note(now.clock)
+        self._read_ms = now.clock.told_ms
         self.deployment = deployment
-        self._note_db(DatabaseId(found.db))
-        if found.quarantine:
-            logger.warning(
-                "a missing heartbeat key proves nothing for a while: each session gets one grace",
-                extra={"action": "quarantine", "host": self._host, "reason": found.quarantine},
-            )
+        self.evicted_ms = int(found.fields.get("evicted_at") or raw.get("evicted_at") or 0)
+        self._note(
+            DatabaseId(found.db),
+            found.quarantine or raw.get("quarantine", ""),
+            found.outage or raw.get("outage", ""),
+        )
         return True
+
+    async def _write(self, now: Observation, found: Conclusion, deployment: Deployment, raw: Mapping[str, str]) -> bool:
+        """Write what is new; False where the evidence changed meanwhile."""
+        fields = {name: value for name, value in found.fields.items() if raw.get(name) != value}
+        settled = (now.meta_db, now.meta_deployment) == (found.db, deployment)
+        if settled and not fields:
+            return True
+        news = [name if name != before else "" for name, before in _news(now, found)]
+        old = [part for name in _EVIDENCE for part in (name, raw.get(name, ""))]
+        args = (
+            self._host, *news, now.meta_db, now.meta_deployment, found.db, deployment, LAYOUT, len(_EVIDENCE), *old,
+            *(part for pair in fields.items() for part in pair),
+        )  # fmt: skip
+        keys = (self._keys.meta, self._keys.seen(self._host), self._keys.events)
+        if await self._link.run(Script.WITNESS, keys, args) != "OK":
+            return False
+        for reason in filter(None, news):
+            self._say(reason, found)
+        return True
+
+    def _say(self, reason: str, found: Conclusion) -> None:
+        whose = "each session gets one grace"
+        if reason == found.outage:
+            whose = f"each session with a TTL under {found.outage_ms * 3 / 1000:.1f} s gets one grace"
+        logger.warning(
+            "%s: a missing heartbeat key proves nothing for a while, %s",
+            explain(reason),
+            whose,
+            extra={"action": "quarantine", "host": self._host, "reason": reason},
+        )
 
     def _settle(self, written: str) -> Deployment:
         # Once bound we write our own back after a data loss; before that Redis' word stands for the default.
@@ -105,48 +167,104 @@ class Evidence:
             return Deployment(written or ours)
         return default_deployment(self._link.where, self._link.database, self._keys.prefix)
 
-    async def _observe(self, run_id: str) -> Observation:
-        with redis_errors(self._link.where):
-            pipe = cast("Any", self._link.client.pipeline(transaction=True))
-            pipe.hmget(self._keys.meta, "db", "deployment")
-            pipe.hmget(self._keys.seen(self._host), "run_id", "db")
-            pipe.zcard(self._keys.due(self._host))
-            meta, seen, records = await pipe.execute()
-        return Observation(
-            run_id=run_id,
-            meta_db=meta[0] or "",
-            meta_deployment=meta[1] or "",
-            seen_run_id=seen[0] or "",
-            seen_db=seen[1] or "",
-            has_records=bool(records),
+    async def _observe(self) -> tuple[Observation, dict[str, str]]:
+        """Read Redis and what the host has seen of it, in one step; raises `Unavailable` for no usable primary."""
+        keys = (self._keys.meta, self._keys.seen(self._host), self._keys.due(self._host))
+        asked, reply, told = await self._link.ask(Script.SAMPLE, keys, self.clock.now_ms)
+        server = parse_server(reply[0])
+        server.check()
+        await self._link.trust(server)
+        info, pulse = info_fields(reply[0]), self._link.pulse
+        raw: dict[str, str] = dict(zip(reply[6::2], reply[7::2], strict=True))
+        redis_ms = int(reply[1]) * 1000 + int(reply[2]) // 1000
+        reading = ClockReading(redis_ms=redis_ms, asked_ms=asked, told_ms=told, boot=self.clock.boot)
+        now = Observation(
+            run_id=server.run_id,
+            replid=info.get("master_replid", ""),
+            evicted=int(info.get("evicted_keys", 0)),
+            refused=refusals(info),
+            meta_db=reply[3],
+            meta_deployment=reply[4],
+            has_records=reply[5] != "0",
+            clock=reading,
+            seen=Seen.parse(raw),
+            known_db=self.db,
+            failing_ms=None if pulse is None else pulse.failing_ms,
+            still_failing=pulse is not None and pulse.still_failing,
         )
+        return now, raw
 
-    async def bind_engine(self, engine_id: str, root: str) -> None:
-        """Tie the host name to its engine; raises `ConfigError` where another engine holds that name already."""
-        reply = await self._link.run(Script.BIND_ENGINE, (self._keys.engine(self._host),), (engine_id, root))
+    async def bind_engine(self, engine_id: str, root: str, *, anew: bool = False) -> HostName | None:
+        """Tie the host name to its engine; from then on each witness ties it again, as a data loss unties it.
+
+        Returns the name that this engine was renamed to meanwhile, and binds nothing then, unless `anew`. Raises
+        `ConfigError` where another engine holds the name.
+        """
+        keys = (self._keys.engine(self._host), self._keys.hosts)
+        args = (engine_id, root, self._host, "1" if anew else "0")
+        reply = await self._link.run(Script.BIND_ENGINE, keys, args)
+        if reply[0] == "RENAMED":
+            return cast("HostName", reply[1])
         if reply[0] != "OK":
             message = (
                 f"host name {self._host!r} belongs to engine {reply[1]} ({reply[2]}), not to this one ({engine_id}, "
-                f"{root}); give this machine another REACTOR_HOST, or DEL {self._keys.engine(self._host)}"
+                f"{root}); give this machine another REACTOR_HOST, or `reactor forget-host {self._host}` if that "
+                "engine never returns"
             )
+            raise ConfigError(message)
+        self._engine = (engine_id, root)
+        return None
+
+    async def _bind_again(self) -> None:
+        if self._engine is None:
+            return
+        name = await self.bind_engine(*self._engine)
+        if name is not None:
+            message = f"this engine goes by the host name {name!r} now; set REACTOR_HOST={name} and start again"
             raise ConfigError(message)
 
     async def watch(self, *, watched_ms: int, ahead_ms: int) -> None:
-        """Say that this host's engine is watched for the next `watched_ms`, and how far ahead its scores may lie."""
+        """Say that this host's engine is watched for the next `watched_ms`, and how far ahead its scores may lie.
+
+        Whatever does not look as it was seen is looked at, and so is the clock now and then.
+        """
         keys = (self._keys.seen(self._host), self._keys.meta)
+        pulse = self._link.pulse
+        well = pulse is None or not pulse.ailing
+        run_id = "" if self.doubted else self._link.run_id
         try:
-            reply = await self._link.run(Script.WATCH, keys, (self._link.run_id, watched_ms, ahead_ms))
+            reply = await self._link.run(Script.WATCH, keys, (run_id, watched_ms, ahead_ms, int(well)))
         except RunIdChanged:
             reply = ["UNSURE"]
         if reply[0] == "OK":
             # Another process of this host may have witnessed the change; belief and engine differ all the same.
-            self._note_db(DatabaseId(reply[1]))
-        else:
+            self._note(DatabaseId(reply[1]), reply[2], reply[3])
+        if reply[0] != "OK" or not well or self.clock.now_ms() - self._read_ms > _READ_AGAIN_MS:
             await self.witness()
 
-    def _note_db(self, db: DatabaseId) -> None:
+    def read_clock(self, reading: ClockReading) -> None:
+        """Take a reading of Redis' clock; one that is far from what it should be is looked at by the next witness."""
+        if self.expectation.contradicts(reading):
+            self.clock_moved = True
+        else:
+            self.expectation.note(reading)
+
+    def clock_was_moved(self) -> bool:
+        """Whether Redis' clock was found to have moved since this was last asked."""
+        moved, self._clock_doubt = self._clock_doubt, False
+        return moved
+
+    def _note(self, db: DatabaseId, quarantine: str, outage: str) -> None:
         changed = self.db not in ("", db)
-        self.db = db
+        doubted = self._known not in (None, (quarantine, outage))
+        self._clock_doubt = self._clock_doubt or (doubted and quarantine.startswith("clock:"))
+        self.db, self._known = db, (quarantine, outage)
         if changed:
             self.changes += 1
+        if changed or doubted:
             self.on_change()
+
+
+def _news(now: Observation, found: Conclusion) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return each doubt that was concluded, with the one that was written before."""
+    return (found.quarantine, now.seen.quarantine), (found.outage, now.seen.outage)

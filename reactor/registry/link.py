@@ -7,77 +7,40 @@ that meets another run id than the trusted one is closed before its first comman
 
 from __future__ import annotations
 
-import re
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+import anyio
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from reactor.errors import ConfigError, ForeignData, OutOfMemory, PermissionRefused, ReactorError, Unavailable
+from reactor.registry.pulse import Lane, Pulse, UnexpectedAnswer
 from reactor.registry.scripts import Script, load_script
+from reactor.registry.server import Server, parse_server
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
+    from contextlib import AbstractContextManager
 
     from redis.asyncio.connection import AbstractConnection
 
 CONNECT_TIMEOUT = 3.0
 COMMAND_TIMEOUT = 5.0
 """Seconds; beyond any script of ours, short against every lease."""
+CLOSE_SECONDS = 1.0
 POOL_SIZE = 16
-MIN_REDIS = (7, 0)
-MIN_VALKEY = (7, 2)
 
 
-class RunIdChanged(Unavailable):
+READING = frozenset({Script.NEXT_DUE, Script.SAMPLE})
+"""Scripts that write nothing: a Redis that refuses heartbeats answers them."""
+
+
+class RunIdChanged(UnexpectedAnswer):
     """The server is another process than the one that was witnessed; its evidence has to be looked at first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
-    """What a connection says of the server behind it."""
-
-    run_id: str
-    version: str
-    role: str
-    cluster: bool
-    valkey: bool
-
-    def check(self) -> None:
-        """Raise `Unavailable` for a server that cannot carry sessions: too old, a cluster, or a replica."""
-        numbers = tuple(int(part) for part in re.findall(r"\d+", self.version)[:2])
-        needed = MIN_VALKEY if self.valkey else MIN_REDIS
-        name = "Valkey" if self.valkey else "Redis"
-        if numbers < needed:
-            message = f"{name} {self.version} is too old; use {name} {needed[0]}.{needed[1]} or later"
-            raise Unavailable(message)
-        if self.cluster:
-            message = "a Redis Cluster is not supported; point REDIS_URL at a single primary"
-            raise Unavailable(message)
-        if self.role != "master":
-            message = f"this Redis is a {self.role}, not a primary; point REDIS_URL at the primary"
-            raise Unavailable(message)
-
-
-def parse_server(info: str) -> Server:
-    """Read the answer of `INFO server replication`; raise `Unavailable` where it is not one."""
-    fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
-    valkey = "valkey_version" in fields
-    if "run_id" not in fields or "role" not in fields:
-        message = "the server behind REDIS_URL does not answer INFO like Redis"
-        raise Unavailable(message)
-    return Server(
-        run_id=fields["run_id"],
-        version=fields.get("valkey_version", fields.get("redis_version", "0")),
-        role=fields["role"],
-        cluster=fields.get("redis_mode", fields.get("server_mode")) == "cluster",
-        valkey=valkey,
-    )
 
 
 _PASSING = (
@@ -133,7 +96,7 @@ def _answered(error: exceptions.ResponseError, where: str) -> ReactorError:
         return OutOfMemory(f"Redis at {where} is out of memory (maxmemory); nothing was started")
     if "NOPERM" in text or "ACL failure" in text:
         return PermissionRefused(f"Redis at {where} lacks a permission: {text}; see users.acl")
-    return Unavailable(f"Redis at {where} refused: {text}")
+    return UnexpectedAnswer(f"Redis at {where} refused: {text}")
 
 
 def _one_line(error: BaseException) -> str:
@@ -151,9 +114,13 @@ def shown_address(url: str) -> str:
 class RedisLink:
     """A pool to one Redis primary. Safe for many tasks at once; a cancelled command costs only its connection."""
 
-    def __init__(self, url: str) -> None:
-        """Note where to connect; nothing is sent yet. Raises `ConfigError` for a URL that redis-py cannot read."""
+    def __init__(self, url: str, pulse: Pulse | None = None) -> None:
+        """Note where to connect; nothing is sent yet. Raises `ConfigError` for a URL that redis-py cannot read.
+
+        `pulse` is told how the commands fare.
+        """
         self.where = shown_address(url)
+        self.pulse = pulse
         self.run_id = ""
         self._url = url.replace("valkey://", "redis://", 1).replace("valkeys://", "rediss://", 1)
         self._tcp: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
@@ -193,7 +160,7 @@ class RedisLink:
         """Ask the server who it is, on a connection of its own; raises `Unavailable` or `PermissionRefused`."""
         client = self._client(1, None)
         try:
-            with redis_errors(self.where):
+            with self.lane(Lane.PROBE), redis_errors(self.where):
                 info = cast("Any", await client.execute_command("INFO", "server"))
                 more = cast("Any", await client.execute_command("INFO", "replication"))
         finally:
@@ -202,9 +169,38 @@ class RedisLink:
         server.check()
         return server
 
-    def trust(self, server: Server) -> None:
+    async def ask(self, name: Script, keys: Sequence[str], now_ms: Callable[[], int]) -> tuple[int, Any, int]:
+        """Run a reading script on a connection of its own, whatever server is behind it.
+
+        Returns when it was asked, the answer, and when that was told, by `now_ms`.
+        """
+        client = cast("Any", self._client(1, None))
+        try:
+            with self.lane(Lane.PROBE), redis_errors(self.where):
+                await client.ping()  # connects: only the question itself is timed
+                asked = now_ms()
+                reply = await client.eval(load_script(name).body, len(keys), *keys)
+                return asked, reply, now_ms()
+        finally:
+            await client.aclose()
+
+    async def trust(self, server: Server) -> None:
         """From here on only connections to this server process carry commands."""
+        changed = self.run_id not in ("", server.run_id)
         self.run_id = server.run_id
+        if changed:  # a name may lead to two servers: what is idle in the pool may lead to the other one
+            await self.client.connection_pool.disconnect(inuse_connections=False)
+
+    def lane(self, lane: Lane) -> AbstractContextManager[None]:
+        """Note how the commands of the body fare, where anybody wants to know."""
+        return nullcontext() if self.pulse is None else self.pulse.lane(lane)
+
+    def _lane_of(self, name: Script) -> AbstractContextManager[None]:
+        return nullcontext() if name in READING else self.lane(Lane.WRITES)
+
+    def prober(self) -> Redis:
+        """Return a client with one connection of its own, to the trusted server alone; the caller closes it."""
+        return self._client(1, self._check_run_id)
 
     def subscriber(self) -> Redis:
         """Return a client of its own for a subscription, in bytes; the caller closes it."""
@@ -224,21 +220,28 @@ class RedisLink:
         """Run one script once; every error is ours afterwards. The effect is unknown after `Unavailable`."""
         script = load_script(name)
         client = cast("Any", self.client)
-        with redis_errors(self.where):
+        with self._lane_of(name), redis_errors(self.where):
             try:
                 return await client.evalsha(script.sha, len(keys), *keys, *args)
             except exceptions.NoScriptError:
                 return await client.eval(script.body, len(keys), *keys, *args)
 
     async def run_many(self, name: Script, calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]) -> list[Any]:
-        """Run one script many times in one round trip; an entry that Redis refused is returned as our error."""
+        """Run one script many times in one round trip; an entry that Redis refused is returned as our error.
+
+        Raises `Unavailable` where Redis could not work at all.
+        """
         script = load_script(name)
-        with redis_errors(self.where):
+        with self._lane_of(name), redis_errors(self.where):
             replies = await self._pipelined(script.sha, calls)
             if any(isinstance(reply, exceptions.NoScriptError) for reply in replies):
                 await cast("Any", self.client).script_load(script.body)
                 replies = await self._pipelined(script.sha, calls)
-        return [_answered(r, self.where) if isinstance(r, exceptions.ResponseError) else r for r in replies]
+            answers = [_answered(r, self.where) if isinstance(r, exceptions.ResponseError) else r for r in replies]
+            for answer in answers:
+                if isinstance(answer, Unavailable) and not isinstance(answer, UnexpectedAnswer):
+                    raise answer
+        return answers
 
     async def _pipelined(self, sha: str, calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]) -> list[Any]:
         pipe = cast("Any", self.client.pipeline(transaction=False))
@@ -247,8 +250,9 @@ class RedisLink:
         return cast("list[Any]", await pipe.execute(raise_on_error=False))
 
     async def aclose(self) -> None:
-        """Close every connection. Twice is fine."""
-        await self.client.aclose()
+        """Close every connection, in a cancelled task too. Twice is fine."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_SECONDS):
+            await self.client.aclose()
 
 
 async def _introduce(connection: AbstractConnection) -> Server:

@@ -12,14 +12,15 @@ from reactor.errors import ForeignData, SessionNotFound, Unavailable
 from reactor.registry.link import RedisLink, RunIdChanged, redis_errors
 from reactor.registry.records import Record, parse_record
 from reactor.retry import redis_policy
-from reactor.session import State, milliseconds
+from reactor.session import State, from_ms, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from datetime import datetime
     from types import TracebackType
 
     from reactor.keys import Keys
-    from reactor.session import SessionId
+    from reactor.session import HostName, SessionId
 
 T = TypeVar("T")
 BATCH = 500
@@ -48,7 +49,7 @@ class Reader:
 
     async def _settle(self) -> None:
         # A reader gives no verdicts, so it may go on with whatever server answers.
-        self.link.trust(await self.link.look())
+        await self.link.trust(await self.link.look())
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeat an idempotent call over outages of a few seconds and over a change of the server."""
@@ -130,6 +131,23 @@ class Reader:
 
         reply = cast("list[tuple[str, list[tuple[str, dict[str, str]]]]]", await self._persist(read) or [])
         return [(entry[0], entry[1]) for _, entries in reply for entry in entries]
+
+    async def is_watched(self, host: HostName) -> bool:
+        """Whether a reactor of this host said within the last seconds that it watches the host's engine."""
+        client = cast("Any", self.link.client)
+        until = await self._persist(lambda: client.hget(self.keys.seen(host), "watched_until"))
+        return int(until or 0) > await self.now_ms()
+
+    async def doubts(self) -> list[tuple[HostName, str, datetime]]:
+        """Return each quarantine and outage that was written last, by host, with when it began; it may be over."""
+        client = cast("Any", self.link.client)
+        found: list[tuple[HostName, str, datetime]] = []
+        names = ("quarantine", "quarantine_at", "outage", "outage_at")
+        for host in sorted(await self._persist(lambda: client.smembers(self.keys.hosts))):
+            values = await self._persist(lambda at=host: client.hmget(self.keys.seen(at), names))
+            pairs = zip(values[::2], values[1::2], strict=True)
+            found += [(host, reason, from_ms(int(at))) for reason, at in pairs if reason and at]
+        return found
 
     async def now_ms(self) -> int:
         """Return Redis' clock."""

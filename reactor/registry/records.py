@@ -109,7 +109,8 @@ def parse_record(
             address=_address(fields),
             heartbeat_left=left,
             has_ttl=has_ttl,
-            immortal=heartbeat_ms == -1 or (left is not None and left > ttl),
+            # A grace may be longer than the TTL, until the first touch.
+            immortal=heartbeat_ms == -1 or (left is not None and left > ttl and "grace_until" not in fields),
         )
     except (KeyError, ValueError, OverflowError) as error:
         message = f"the record of session {session_id} cannot be read ({error}); it is left alone, look at it"

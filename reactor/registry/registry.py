@@ -14,7 +14,7 @@ from reactor.errors import ForeignData, ReactorError, SessionLost
 from reactor.registry import verdicts
 from reactor.registry.records import Record, address_fields, parse_flat
 from reactor.registry.scripts import Script
-from reactor.registry.upkeep import RUN_ID, Arg, Upkeep
+from reactor.registry.upkeep import CLOCK, RUN_ID, Arg, Upkeep
 from reactor.session import (
     ContainerId,
     DatabaseId,
@@ -75,6 +75,9 @@ class SessionRegistry(Upkeep):
                 left = timedelta(milliseconds=int(reply[4]))
                 return verdicts.Wait(State(reply[1]), HostName(reply[2]), Generation(int(reply[3])), left)
             case "SPAWN":
+                if reply[2] != self.evidence.db:
+                    # Another process of this host met the change first; perhaps one on another engine.
+                    await self._persist(self.evidence.witness)
                 return verdicts.Spawn(Generation(int(reply[1])), DatabaseId(reply[2]))
             case _:
                 return verdicts.Failed(reply[1])
@@ -176,7 +179,7 @@ class SessionRegistry(Upkeep):
         args = (
             labels.session, self.host, token, milliseconds(self.terms.claim_lease), RUN_ID, labels.generation,
             container.container_id, labels.template, milliseconds(labels.ttl), labels.db, labels.token, detector.value,
-            self.runtime,
+            self.runtime, int(container.running),
         )  # fmt: skip
         keys = (*self._session_keys(labels.session), self.keys.hosts)
         return _verdict(await self._run(Script.ADOPT_ORPHAN, keys, args))
@@ -198,7 +201,7 @@ class SessionRegistry(Upkeep):
         grace = 0 if self.terms.grace is None else milliseconds(self.terms.grace)
         return (
             session_id, self.host, mode.value, token, milliseconds(self.terms.claim_lease), RUN_ID, grace,
-            reason.value, expected or "", detector.value,
+            reason.value, expected or "", detector.value, CLOCK,
         )  # fmt: skip
 
 

@@ -33,8 +33,12 @@ class Script(StrEnum):
     DROP_STRAY = "drop_stray"
     MEND = "mend"
     BIND_ENGINE = "bind_engine"
+    SAMPLE = "sample"
     WITNESS = "witness"
     WATCH = "watch"
+    FORGET = "forget"
+    RENAME_HOST = "rename_host"
+    REHOST = "rehost"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from reactor.runtime.protocol import Container
 
 RUN_ID = "\0run id"
-"""Stands for the trusted run id until the moment of sending."""
+"""Stands for the trusted run id until the moment of sending; nothing is trusted where a witness has to look first."""
+CLOCK = "\0clock"
+"""Stands for what Redis' clock should say at the moment of sending, and for how far off that may be: two arguments."""
 Arg = str | int
 
 
@@ -104,9 +106,9 @@ class Upkeep(Reader):
         await self._persist(lambda: client.xadd(self.keys.events, fields, maxlen=10_000, approximate=True))
 
     async def bound_db(self) -> DatabaseId | None:
-        """Return the database id as Redis holds it now."""
-        found = await self._persist(lambda: cast("Any", self.link.client).hget(self.keys.meta, "db"))
-        return None if found is None else DatabaseId(found)
+        """Return the database id as it is now: what was read before stands in that database, or in an older one."""
+        await self._persist(self.evidence.witness)
+        return self.evidence.db or None
 
     # ------------------------------------------------------------------ sending
 
@@ -118,7 +120,15 @@ class Upkeep(Reader):
         )  # fmt: skip
 
     def _filled(self, args: Sequence[Arg]) -> list[Arg]:
-        return [self.link.run_id if arg is RUN_ID else arg for arg in args]
+        filled: list[Arg] = []
+        for arg in args:
+            if arg is RUN_ID:
+                filled.append("" if self.evidence.doubted else self.link.run_id)
+            elif arg is CLOCK:
+                filled.extend(self.evidence.expectation.now())
+            else:
+                filled.append(arg)
+        return filled
 
     async def _run(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Any:
         async def send() -> Any:

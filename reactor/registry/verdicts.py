@@ -117,5 +117,7 @@ class Mode(StrEnum):
     """Decide nothing, only move the due score."""
     CLAIM = "claim"
     """Claim what has ended by itself."""
+    DELETED = "deleted"
+    """The same, where somebody was heard to delete the heartbeat key: if it is missing, that is why."""
     END = "end"
     """Claim it now, for a given reason."""

@@ -8,16 +8,16 @@ when the engine says "no such container", removal is by ID, and all that is ambi
 from __future__ import annotations
 
 import json
-from contextlib import aclosing, asynccontextmanager
-from email.utils import parsedate_to_datetime
+from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote
 
 from reactor.errors import ImageMissing, SpawnFailed, Unavailable
-from reactor.runtime.docker_answers import event_of, inspected, last_line, listed, state_of
+from reactor.runtime.docker_answers import inspected, last_line, listed, state_of
 from reactor.runtime.docker_client import DockerClient, Json, container_path
 from reactor.runtime.docker_errors import understood
+from reactor.runtime.docker_events import proved_events
 from reactor.runtime.docker_profile import create_body
 from reactor.runtime.docker_reach import Reach, find_reach
 from reactor.runtime.docker_removal import remove
@@ -41,10 +41,7 @@ if TYPE_CHECKING:
 
     from reactor.templates import Template
 
-STREAM_SILENCE: Final = 600.0
-"""Seconds without an event after which the stream is opened anew: a half-open one is as silent as a quiet night."""
 PULL_SILENCE: Final = 120.0
-_OVERLAP: Final = 2
 
 
 class DockerRuntime:
@@ -97,10 +94,12 @@ class DockerRuntime:
             "POST", "/containers/create", params={"name": spec.name}, body=create_body(spec)
         )
         if answer.status == HTTPStatus.CREATED:
-            return ContainerId(answer.body["Id"])
+            with understood(self._client.where):
+                return ContainerId(answer.body["Id"])
         if answer.status == HTTPStatus.CONFLICT:
             holder = await self._client.look(spec.name)
-            raise NameTaken(None if holder is None else ContainerId(holder["Id"]))
+            with understood(self._client.where):
+                raise NameTaken(None if holder is None else ContainerId(holder["Id"]))
         what = f"template {spec.template.name!r}"
         if answer.status == HTTPStatus.NOT_FOUND and "no such image" in answer.message.lower():
             raise ImageMissing(f'{what}: image {spec.template.image!r} is not there; pull it, or set pull = "missing"')
@@ -118,12 +117,13 @@ class DockerRuntime:
         if answer.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
             return
         found = await self._client.look(container_id)
-        if found is None or found["State"]["Status"] in ("removing", "dead"):
-            raise ContainerGone
-        if state_of(found) is ContainerState.RUNNING:
-            return
-        if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR or found["State"].get("Error"):
-            raise SpawnFailed(f"the container does not start: {answer.message}")
+        with understood(self._client.where):
+            if found is None or found["State"]["Status"] in ("removing", "dead"):
+                raise ContainerGone
+            if state_of(found) is ContainerState.RUNNING:
+                return
+            if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR or found["State"].get("Error"):
+                raise SpawnFailed(f"the container does not start: {answer.message}")
         raise self._client.unknown("start", answer)
 
     async def inspect(self, id_or_name: str) -> Container | None:
@@ -178,18 +178,10 @@ class DockerRuntime:
     async def events(self, *, prefix: str, deployment: Deployment) -> AsyncGenerator[AsyncIterator[EngineEvent]]:
         """Listen to starts and deaths of our containers; the last two seconds before are told too.
 
-        The iterator ends when the stream breaks, and after ten silent minutes: a gap, to be followed by a reconcile.
+        The iterator ends when the stream breaks, or when the engine remembers what it did not tell: a gap, to be
+        followed by a reconcile.
         """
-        wanted = _labels(prefix, deployment, None)
-        params = _filters(wanted, type=["container"], event=["start", "die"])
-        # The engine sends its headers just before it subscribes us. Asking for a moment ago closes that hole.
-        now = (await self._client.call("GET", "/_ping")).date
-        if now:
-            params["since"] = str(int(parsedate_to_datetime(now).timestamp()) - _OVERLAP)
-        async with (
-            self._client.lines("GET", "/events", params=params, silence=STREAM_SILENCE) as lines,
-            aclosing(_events(lines, wanted)) as found,
-        ):
+        async with proved_events(self._client, _labels(prefix, deployment, None)) as found:
             yield found
 
     def problems(self, template: Template) -> str | None:
@@ -223,21 +215,13 @@ class DockerRuntime:
         return cast("Json", answer.body)
 
 
-async def _events(lines: AsyncIterator[Json], wanted: dict[str, str]) -> AsyncGenerator[EngineEvent]:
-    async for line in lines:
-        event = event_of(line, wanted)
-        if event is not None:
-            yield event
-
-
 def _labels(prefix: str, deployment: Deployment | None, session_id: SessionId | None) -> dict[str, str]:
     wanted = {"prefix": prefix, "deployment": deployment, "session": session_id}
     return {f"{LABEL}{key}": value for key, value in wanted.items() if value is not None}
 
 
-def _filters(wanted: dict[str, str], **more: list[str]) -> dict[str, str]:
-    filters: dict[str, Any] = {"label": [f"{key}={value}" for key, value in wanted.items()], **more}
-    return {"filters": json.dumps(filters)}
+def _filters(wanted: dict[str, str]) -> dict[str, str]:
+    return {"filters": json.dumps({"label": [f"{key}={value}" for key, value in wanted.items()]})}
 
 
 def _reference(image: str) -> tuple[str, str]:

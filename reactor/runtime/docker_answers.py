@@ -76,10 +76,10 @@ def event_of(line: Mapping[str, Any], wanted: Mapping[str, str]) -> EngineEvent 
     if action not in ("start", "die") or any(attributes.get(key) != value for key, value in wanted.items()):
         return None
     try:
-        session_id = parse_session_id(attributes[f"{LABEL}session"])
+        session_id = parse_session_id(str(attributes[f"{LABEL}session"]))
+        return EngineEvent(container_id=ContainerId(str(actor["ID"])), session_id=session_id, started=action == "start")
     except (KeyError, InvalidSessionId):
         return None
-    return EngineEvent(container_id=ContainerId(actor["ID"]), session_id=session_id, started=action == "start")
 
 
 def last_line(log: bytes) -> str:
@@ -125,5 +125,5 @@ def _address(settings: Mapping[str, Any], reach: Reach) -> Address | None:
 
 
 def _object(value: Any) -> Mapping[str, Any]:
-    """Return a JSON object; the engine writes null for an empty one."""
-    return cast("Mapping[str, Any]", value or {})
+    """Return a JSON object; the engine writes null for an empty one, and anything else is none."""
+    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}

@@ -23,7 +23,7 @@ from reactor.runtime.docker_errors import one_line, translated
 from reactor.runtime.docker_transport import CONNECT_LIMIT, CUT, THREADS, Transport, hang_up, open_transport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 
     import requests
     from anyio.streams.memory import MemoryObjectSendStream
@@ -80,9 +80,12 @@ class DockerClient:
         *,
         params: Mapping[str, str] | None = None,
         body: object = None,
-        limit: float = CALL_LIMIT,
+        limit: float | None = None,
+        many: bool = False,
     ) -> Answer:
-        """Send one request and return the whole answer, whatever its status; `limit` is in seconds.
+        """Send one request and return the whole answer, whatever its status; `limit` is in seconds, None: 30.
+
+        With `many` the body is the list of the JSON lines in it.
 
         Raises `Unavailable` when there is no complete answer, and `PermissionRefused` for a 401 or 403.
         """
@@ -93,16 +96,16 @@ class DockerClient:
             params=dict(params or {}),
             data=None if body is None else json.dumps(body),
             headers={"Content-Type": "application/json"},
-            timeout=(CONNECT_LIMIT, limit),
+            timeout=(CONNECT_LIMIT, CALL_LIMIT if limit is None else limit),
             allow_redirects=False,
         )
         with translated(self.where):
-            answer = await to_thread.run_sync(lambda: _answer(send()), limiter=self._limiter)
+            answer = await to_thread.run_sync(lambda: _answer(send(), many=many), limiter=self._limiter)
         self._check(answer)
         return answer
 
     @asynccontextmanager
-    async def lines(
+    async def lines(  # noqa: PLR0913 (all but two have a name)
         self,
         method: str,
         path: str,
@@ -111,11 +114,13 @@ class DockerClient:
         silence: float,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        proof: Callable[[], Coroutine[None, None, None]] | None = None,
     ) -> AsyncGenerator[AsyncIterator[Json]]:
         """Open a stream of JSON lines; the body runs once the engine's headers are there.
 
         The iterator ends when the stream does, for whatever reason: the engine closed it, it broke, the reader fell
-        4096 lines behind, or nothing came for `silence` seconds. Leaving the body closes the stream at once.
+        4096 lines behind, nothing came for `silence` seconds, or `proof`, run beside it, has returned. Leaving the body
+        closes the stream at once.
         """
         send = partial(
             self._transport.session.request,
@@ -136,12 +141,15 @@ class DockerClient:
         sender, receiver = anyio.create_memory_object_stream[Json](_BACKLOG)
         async with anyio.create_task_group() as tasks, receiver:
             tasks.start_soon(_pump, response, sender)
+            if proof is not None:
+                tasks.start_soon(_close_after, proof, response)
             try:
                 yield receiver
             except Exception as error:  # noqa: BLE001 (raised again below: a task group would wrap it)
                 failure = error
             finally:
                 hang_up(response)
+                tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure
 
@@ -187,15 +195,22 @@ def container_path(id_or_name: str) -> str:
     return f"/containers/{quote(id_or_name, safe='')}"
 
 
-def _answer(response: requests.Response) -> Answer:
+def _answer(response: requests.Response, *, many: bool = False) -> Answer:
     """Read the whole answer. Broken JSON where JSON is promised is a `ValueError`: no engine said it."""
     is_json = "json" in response.headers.get("Content-Type", "") and bool(response.content)
-    body: Any = response.json() if is_json else response.content
+    body: Any = response.json() if is_json and not many else response.content
+    if many and response.ok:
+        body = [json.loads(line) for line in response.content.splitlines() if line.strip()]
     message = ""
     if response.status_code >= HTTPStatus.BAD_REQUEST:
         said = cast("Json", body).get("message") if isinstance(body, dict) else None
         message = one_line(str(said) if said else response.text)
     return Answer(status=response.status_code, body=body, message=message, date=response.headers.get("Date", ""))
+
+
+async def _close_after(proof: Callable[[], Coroutine[None, None, None]], response: requests.Response) -> None:
+    await proof()
+    hang_up(response)
 
 
 async def _pump(response: requests.Response, sender: MemoryObjectSendStream[Json]) -> None:
@@ -208,8 +223,9 @@ async def _pump(response: requests.Response, sender: MemoryObjectSendStream[Json
 def _read(response: requests.Response, sender: MemoryObjectSendStream[Json]) -> None:
     try:
         for line in response.iter_lines():
-            if line:
-                from_thread.run_sync(sender.send_nowait, json.loads(line))
+            said = json.loads(line) if line else None
+            if isinstance(said, dict):
+                from_thread.run_sync(sender.send_nowait, cast("Json", said))
     except (*CUT, anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
         return
     finally:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from reactor.plan import PlanLine
-    from reactor.registry import Record
+    from reactor.registry import Pulse, Record
     from reactor.registry.scripts import Script
     from reactor.registry.verdicts import Reservation, Verdict
     from reactor.teardown import Ended
@@ -63,9 +63,9 @@ NOW = timedelta(milliseconds=1)
 class HookedLink(RedisLink):
     """A connection on which a test can act right before or after the next run of a script, or lose its answer."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pulse: Pulse | None = None) -> None:
         """Begin without hooks."""
-        super().__init__(url)
+        super().__init__(url, pulse)
         self._before: dict[Script, list[Hook]] = {}
         self._after: dict[Script, list[Hook]] = {}
         self.answered: list[Script] = []
@@ -238,12 +238,14 @@ class Actor:
         """Plan and carry out."""
         return [pair async for pair in self.janitor.run(force=force)]
 
-    async def worked_off(self, session_id: SessionId, detector: Detector, died: ContainerId | None = None) -> None:
+    async def worked_off(
+        self, session_id: SessionId, detector: Detector, died: ContainerId | None = None, *, deleted: bool = False
+    ) -> None:
         """Let a worker of this actor take one session from the queue and be done with it."""
         queue = WorkQueue()
         worker = Worker(self.crew, queue)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(worker.work)
-            queue.add(session_id, detector, died)
+            queue.add(session_id, detector, died, deleted=deleted)
             await wait_until(lambda: not queue and not queue.in_hand, what="the worker is done")
             tasks.cancel_scope.cancel()

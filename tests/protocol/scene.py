@@ -98,6 +98,11 @@ class Scene:
         self.redis.pexpire(self.keys.heartbeat(session_id), 1)
         await wait_until(lambda: not self.has_key(session_id), what="the heartbeat key ran out")
 
+    def overdue(self, session_id: SessionId = S1) -> None:
+        """Make it as after its deadline: the key is gone, and by now nobody expects it."""
+        self.redis.delete(self.keys.heartbeat(session_id))
+        self.redis.hset(self.keys.record(session_id), "deadline", self.now_ms() - 1)
+
     # ------------------------------------------------------------------ what Redis holds
 
     def record(self, session_id: SessionId = S1) -> dict[str, str]:
@@ -168,7 +173,8 @@ class Scene:
             self.flush()
         for name in self.redis.scan_iter():
             parsed = self.keys.parse_session_key(name)
-            ends = parsed is not None and (parsed[1] or self.redis.hget(name, "state") == "ended")
+            ends = name.startswith(f"{self.keys.prefix}:canary:")
+            ends = ends or (parsed is not None and (parsed[1] or self.redis.hget(name, "state") == "ended"))
             assert (self.redis.ttl(name) != -1) is ends, f"{name} has a wrong TTL"
 
     async def __aenter__(self) -> Self:

@@ -159,10 +159,11 @@ async def test_a_live_session_is_inspected_unless_its_engine_is_watched(scene: S
 
 
 async def test_another_hosts_session_is_handed_out_without_its_address(scene: Scene) -> None:
-    """It lives; its ports are on another machine."""
+    """It lives, as that host's reactor watches; its ports are on another machine."""
     there, here = await scene.actor(host="h2"), await scene.actor()
     template = Template(name="default", image="idle", ports=("80/tcp",), network="bridge")
     first = await there.acquire(template=template)
+    await there.registry.evidence.watch(watched_ms=60_000, ahead_ms=0)
 
     second = await here.acquire()
 

@@ -67,9 +67,27 @@ async def test_an_acquire_cancelled_around_a_verb_of_the_spawn_leaves_nothing_or
         await _served(scene)
 
 
-async def test_an_acquire_cancelled_right_after_its_reserve_costs_a_lease_at_most(scene: Scene) -> None:
-    """The grant was on its way: nobody holds it, so the next one takes over when its lease ends."""
+@pytest.mark.parametrize("after_effect", [False, True], ids=["before", "after"])
+async def test_an_acquire_cancelled_around_its_reserve_lets_the_id_go(scene: Scene, *, after_effect: bool) -> None:
+    """The grant was on its way: it is given back, and nobody waits for its lease."""
     actor = await scene.actor()
+    reached = anyio.Event()
+
+    async def pause() -> None:
+        reached.set()
+        await anyio.sleep_forever()
+
+    (actor.link.after if after_effect else actor.link.before)(Script.RESERVE, pause)
+    await _cancelled(actor, reached)
+
+    assert scene.record() == {}
+    await _served(scene)
+
+
+async def test_an_acquire_cancelled_around_its_reserve_leaves_a_living_session_alone(scene: Scene) -> None:
+    """There was nothing to give back."""
+    actor = await scene.actor()
+    session = await actor.acquire()
     reached = anyio.Event()
 
     async def pause() -> None:
@@ -79,8 +97,8 @@ async def test_an_acquire_cancelled_right_after_its_reserve_costs_a_lease_at_mos
     actor.link.after(Script.RESERVE, pause)
     await _cancelled(actor, reached)
 
-    scene.pass_lease()
-    await _served(scene)
+    assert scene.running() == [session.container_id]
+    assert scene.beat() == 1
 
 
 async def test_a_cancelled_waiter_leaves_the_spawner_alone(scene: Scene) -> None:

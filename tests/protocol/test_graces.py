@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from reactor.registry.verdicts import Claimed, Grace, Mode
+from reactor.registry.verdicts import Alive, Busy, Claimed, Grace, Mode
 from reactor.session import EndReason, Token
-from tests.protocol.actor import HOST
+from tests.protocol.actor import HOST, S1
 from tests.protocol.scene import Scene
 from tests.waiting import wait_until
 
@@ -17,6 +17,12 @@ def _doubt(scene: Scene, number: int) -> None:
     scene.redis.hset(scene.keys.seen(HOST), mapping={"quarantine": f"q{number}", "quarantine_at": scene.now_ms()})
 
 
+def _grace_over(scene: Scene) -> None:
+    over = scene.now_ms() - 1
+    fields = {"graces_at": over - 2_000_000, "grace_until": over, "deadline": over}
+    scene.redis.hset(scene.keys.record(S1), mapping=fields)
+
+
 async def test_no_session_gets_more_than_three_graces_in_a_row(scene: Scene) -> None:
     """A Redis that is in doubt all day must not keep everything alive for ever."""
     actor = await scene.actor()
@@ -25,8 +31,42 @@ async def test_no_session_gets_more_than_three_graces_in_a_row(scene: Scene) -> 
         scene.end_by_hand()
         _doubt(scene, number)
         assert isinstance(await actor.examine(Mode.CLAIM, A), Grace)
+        assert scene.record()["graces"] == str(number + 1)
+        _grace_over(scene)
     scene.end_by_hand()
     _doubt(scene, 3)
+
+    assert isinstance(await actor.examine(Mode.CLAIM, A), Claimed)
+
+
+async def test_doubts_that_come_within_one_grace_are_one_in_the_row(scene: Scene) -> None:
+    """R6: a full Redis evicts the key as soon as it is set again; that costs one grace, not three in a millisecond."""
+    actor = await scene.actor()
+    await actor.spawn()
+    for number in range(5):
+        scene.end_by_hand()
+        _doubt(scene, number)
+        assert isinstance(await actor.examine(Mode.CLAIM, A), Grace)
+        assert scene.record()["graces"] == "1"
+        scene.end_by_hand()
+        _doubt(scene, 10 + number)
+        assert isinstance(await actor.examine(Mode.CLAIM, A), Busy), "set again once a second at the most"
+        set_at = int(scene.record()["grace_until"]) - 1001
+        scene.redis.hset(scene.keys.record(S1), "grace_until", set_at)
+
+
+async def test_the_third_grace_in_a_row_is_a_whole_one(scene: Scene) -> None:
+    """What is in doubt within it is set again; when it is over the session is judged, whatever the evidence."""
+    actor = await scene.actor()
+    await actor.spawn()
+    scene.end_by_hand()
+    began = scene.now_ms() - 100_000
+    scene.redis.hset(scene.keys.record(S1), mapping={"graces": 3, "graces_at": began, "graced": "q0"})
+    _doubt(scene, 1)
+    assert isinstance(await actor.examine(Mode.CLAIM, A), Grace)
+    _grace_over(scene)
+    scene.end_by_hand()
+    _doubt(scene, 2)
 
     assert isinstance(await actor.examine(Mode.CLAIM, A), Claimed)
 
@@ -59,7 +99,13 @@ async def test_a_grace_fits_one_heartbeat(scene: Scene, asked: int | None, ttl_m
     scene.end_by_hand()
     _doubt(scene, 1)
 
-    assert await actor.examine(Mode.CLAIM, A) == Grace(timedelta(milliseconds=given_ms))
+    verdict = await actor.examine(Mode.CLAIM, A)
+
+    assert isinstance(verdict, Grace)
+    assert timedelta(0) <= verdict.left - timedelta(milliseconds=given_ms) <= timedelta(seconds=30)
+    assert int(scene.record()["grace_until"]) >= scene.now_ms() + given_ms - 60_000
+    assert isinstance(await actor.examine(Mode.CLAIM, B), Alive), "a grace longer than the TTL is no fault"
+    assert scene.events("repaired") == []
 
 
 async def test_a_quarantine_is_over_when_a_grace_has_passed(scene: Scene) -> None:

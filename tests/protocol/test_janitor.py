@@ -161,7 +161,7 @@ async def test_the_brake_lets_what_expired_go(scene: Scene) -> None:
     actor = await scene.actor()
     for session_id in IDS:
         await actor.acquire(session_id)
-        scene.end_by_hand(session_id)
+        scene.overdue(session_id)
 
     assert {outcome for _, outcome in await actor.reconcile()} == {"done"}
     assert scene.engine.held == {}

@@ -124,7 +124,7 @@ async def test_two_reactors_end_many_sessions_once_each(scene: Scene) -> None:
     ids = [SessionId(f"s{n}") for n in range(20)]
     for session_id in ids:
         await one.acquire(session_id)
-        scene.end_by_hand(session_id)
+        scene.overdue(session_id)
 
     verdicts = await _all_at_once([lambda a=a, i=i: a.tear_down(i) for i in ids for a in (one, other, one)])
 

@@ -7,7 +7,7 @@ import pytest
 
 from reactor.errors import OutOfMemory, PermissionRefused, Unavailable
 from reactor.registry import RedisLink
-from reactor.registry.link import parse_server
+from reactor.registry.server import parse_server
 from reactor.registry.scripts import Script, load_script
 from reactor.registry.verdicts import Alive, Claimed, Live, Mode, Spawn
 from reactor.session import Detector, SessionId, State, Token
@@ -55,8 +55,8 @@ async def test_a_full_redis_starts_nothing_and_keeps_and_ends_everything(full_sc
 
 @pytest.mark.parametrize("script", Script)
 def test_every_script_says_whether_it_may_run_in_a_full_redis(script: Script) -> None:
-    """Only what makes sessions, or binds to this Redis, may be refused for lack of memory."""
-    refusable = {Script.RESERVE, Script.COMMIT, Script.REGISTER, Script.BIND_ENGINE, Script.WITNESS}
+    """Only what makes sessions, or moves them to another name, may be refused for lack of memory."""
+    refusable = {Script.RESERVE, Script.COMMIT, Script.REGISTER, Script.RENAME_HOST}
     first = load_script(script).body.split("\n", 1)[0]
     assert ("allow-oom" in first or "no-writes" in first) is (script not in refusable)
 

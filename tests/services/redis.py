@@ -4,6 +4,7 @@ They are real servers; nothing is imitated.
 It keeps this: a server listens on loopback only, and stop() leaves neither process nor file.
 """
 
+import os
 import shutil
 import signal
 import socket
@@ -57,6 +58,7 @@ class RedisServer:
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     config: Path | None = None
     password: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
     directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="redis.")))
     port: int = 0
     process: "subprocess.Popen[bytes] | None" = None
@@ -100,8 +102,9 @@ class RedisServer:
 
     def _start_once(self) -> None:
         process = subprocess.Popen(
-            self._command(), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
+            self._command(), cwd=self.directory, env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
         block_until(
             lambda: process.poll() is not None or self._answers(), START_TIMEOUT_S, f"{self.flavour} answers or ends"
         )

@@ -2,21 +2,23 @@
 -- A container without a record, from this very database: it gets a record that is already `ending`, claimed.
 -- KEYS  record heartbeat due seen meta events hosts
 -- ARGV  id host token lease_ms run_id generation container_id template ttl_ms label_db label_token detector runtime
+--       running (1, or 0)
 -- returns {UNSURE} | {REFUSED} | {CLAIMED, container_id, generation, db, reason}
--- invariant: only while there is no record at all and Redis' history is unbroken since the container was made.
+-- invariant: only while there is no record at all and Redis' history is unbroken since the container was made, and never
+--            one that runs where its record may have been evicted.
 local id, host, token, lease_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local record, bad = load(KEYS[1])
 if bad then
   return bad
 end
 local doubt, db = unsure(KEYS[4], KEYS[5], ARGV[5])
-if doubt then
+if doubt or stirred(KEYS[4], true) then
   return { 'UNSURE' }
 end
 if record and record.state == 'ending' and record.claim_token == token then
   return { 'CLAIMED', record.container_id, record.generation, db, record.reason }
 end
-if record or db ~= ARGV[10] then
+if record or db ~= ARGV[10] or (ARGV[14] == '1' and evicted_since(KEYS[4], ARGV[6])) then
   return { 'REFUSED' }
 end
 local now = math.floor(clock() / 1000)

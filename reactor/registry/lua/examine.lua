@@ -1,17 +1,24 @@
 #!lua flags=allow-oom
 -- The one verdict on a session: alive, busy, in grace, gone, or claimed for teardown by this token.
 -- KEYS  record heartbeat due seen meta events
--- ARGV  id host mode token lease_ms run_id grace_ms reason expected_container detector
+-- ARGV  id host mode token lease_ms run_id grace_ms reason expected_container detector clock_ms clock_slack_ms
 --       mode: look (no verdict is acted on) | claim (a missing key or a lease that ran out) | end (reason, now)
+--             | deleted (as claim; somebody was heard to delete the key: if it is missing, that is why)
 --       grace_ms: 0 means the session's own TTL
+--       clock_ms: what Redis' clock should say (0: not known), clock_slack_ms: how far off that may honestly be
 -- returns {UNSURE} | {GONE} | {FOREIGN, host} | {LIVE, left_ms, repaired} | {BUSY, left_ms} | {GRACE, left_ms}
 --         | {CLAIMABLE} | {OTHER} | {CLAIMED, container_id, generation, db, reason}
--- invariant: every answer moves or removes the due entry; a claim deletes the heartbeat key in the same step; the same
---            token gets the same answer; another host's session is only taken out of this host's index.
+-- invariant: every answer but UNSURE moves or removes the due entry; a claim deletes the heartbeat key in the same step;
+--            the same token gets the same answer; another host's session is only taken out of this host's index; a
+--            missing key is believed only in the very step in which Redis still is what the host has seen.
 local id, host, mode, token, lease_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local reason, expected, detector = ARGV[8], ARGV[9], ARGV[10]
 local RELOOK_MS = 1000
 local MAX_GRACES = 3
+local CLOCK_SLACK_MS = 2000
+local LONGEST_LEASE_MS = 60000
+local MASS_COUNT, MASS_SHARE, MASS_WINDOW_MS, HOLD_MS = 10, 0.2, 60000, 1000
+local SPREAD_SHARE, SPREAD_MS = 0.1, 30000
 local record, bad = load(KEYS[1])
 if bad then
   return bad
@@ -54,11 +61,22 @@ if record.host ~= host then
   return { 'FOREIGN', record.host }
 end
 
+-- What is left of a lease. None is that long: such a one was written before the clock was set back.
+local function lease_left()
+  local left = tonumber(record.lease_until) - now
+  if left > LONGEST_LEASE_MS then
+    left = LONGEST_LEASE_MS
+    record.lease_until = text(now + left)
+    redis.call('HSET', KEYS[1], 'lease_until', record.lease_until)
+  end
+  return left
+end
+
 if record.state == 'ending' then
   if record.claim_token == token then
     return claimed(record.reason)
   end
-  local left = tonumber(record.lease_until) - now
+  local left = lease_left()
   if left >= 0 then
     due(tonumber(record.lease_until) + 1)
     return { 'BUSY', text(left) }
@@ -80,7 +98,7 @@ if record.state == 'starting' then
   if mode == 'end' and expected == '' then
     return claim(reason)
   end
-  local left = tonumber(record.lease_until) - now
+  local left = lease_left()
   if left >= 0 then
     due(tonumber(record.lease_until) + 1)
     return { 'BUSY', text(left) }
@@ -102,48 +120,124 @@ end
 local ttl = tonumber(record.ttl_ms)
 local left = redis.call('PTTL', KEYS[2])
 if left ~= -2 then
+  local deadline = redis.call('PEXPIRETIME', KEYS[2])
   local repaired = '0'
-  if left == -1 or left > ttl then
+  if left == -1 or (left > ttl and text(deadline) ~= record.grace_until) then
     redis.call('PEXPIRE', KEYS[2], text(ttl), 'LT')
+    deadline = redis.call('PEXPIRETIME', KEYS[2])
     repaired = '1'
     log(KEYS[6], 'repaired', id, { 'generation', record.generation, 'container_id', record.container_id, 'host', host,
       'detector', detector })
   end
-  local deadline = redis.call('PEXPIRETIME', KEYS[2])
   if record.deadline ~= text(deadline) then
     redis.call('HSET', KEYS[1], 'deadline', text(deadline))
   end
-  if record.graces and deadline > tonumber(record.grace_until) then
-    redis.call('HDEL', KEYS[1], 'graces', 'grace_until') -- not `graced`: one grace for each quarantine
+  if record.graces and text(deadline) ~= record.grace_until then
+    -- Touched. `graced` stays: one grace for each quarantine.
+    redis.call('HDEL', KEYS[1], 'graces', 'graces_at', 'grace_until')
+  end
+  if record.early_at then
+    redis.call('HDEL', KEYS[1], 'early_at')
   end
   local ahead = tonumber(redis.call('HGET', KEYS[4], 'ahead_ms') or '0')
   due(score_of(deadline, hard_end, now, ahead))
   return { 'LIVE', text(deadline - now), repaired }
 end
 
--- The key is missing. In a quarantine that proves nothing: one grace for each session and quarantine.
-local quarantine = redis.call('HMGET', KEYS[4], 'quarantine', 'quarantine_at')
+-- The key is missing.
+if mode == 'look' then
+  return claim('expired') -- CLAIMABLE: what follows is decided by whoever claims
+end
+local deadline = tonumber(record.deadline or '0')
+local early = now <= deadline
+local names = { 'quarantine', 'quarantine_at', 'outage', 'outage_at', 'outage_ms', 'early_since', 'early_count' }
+local values, seen = redis.call('HMGET', KEYS[4], unpack(names)), {}
+for at, name in ipairs(names) do
+  seen[name] = values[at] or ''
+end
 local grace = tonumber(ARGV[7])
 if grace == 0 then
   grace = ttl
 end
 grace = math.max(grace, math.ceil(ttl * 2 / 3))
-local graces = tonumber(record.graces or '0')
-if quarantine[1] and quarantine[1] ~= '' and quarantine[1] ~= record.graced and graces < MAX_GRACES
-  and now <= tonumber(quarantine[2]) + grace then
-  if mode == 'look' then
-    due(now + RELOOK_MS)
-    return { 'CLAIMABLE' }
+local graces, since = tonumber(record.graces or '0'), tonumber(record.graces_at or '0')
+local in_grace = graces > 0 and since <= now and now < since + grace
+
+-- Whether a doubt of the host counts for this session: it got no grace for it yet, and no grace has passed since.
+local function counts(doubt, graced)
+  return seen[doubt] ~= '' and seen[doubt] ~= graced and now <= tonumber(seen[doubt .. '_at']) + grace
+end
+
+-- Sets the key again for a grace. Doubts that come within one grace are one in the row of graces, and a key that is
+-- taken again and again is set once a second (a full Redis may evict it at once).
+local function give_grace()
+  -- A wave is spread: each session's grace is a little longer than asked for, by its id.
+  local share = tonumber(string.sub(redis.sha1hex(id), 1, 4), 16) / 65535
+  local length = grace + math.floor(share * math.min(grace * SPREAD_SHARE, SPREAD_MS))
+  local set_ago = now - (tonumber(record.grace_until or '0') - length)
+  if 0 <= set_ago and set_ago < RELOOK_MS then
+    due(now + RELOOK_MS - set_ago)
+    return { 'BUSY', text(RELOOK_MS - set_ago) }
   end
-  local deadline = now + grace
-  redis.call('SET', KEYS[2], record.generation, 'PXAT', text(deadline))
-  redis.call('HSET', KEYS[1], 'graced', quarantine[1], 'graces', text(graces + 1), 'grace_until', text(deadline),
-    'deadline', text(deadline))
-  due(score_of(deadline, hard_end, now, 0))
-  return { 'GRACE', text(grace) }
+  if not in_grace then
+    graces, since = graces + 1, now
+  end
+  local over = text(now + length)
+  redis.call('SET', KEYS[2], record.generation, 'PXAT', over)
+  redis.call('HSET', KEYS[1], 'graced', seen.quarantine, 'graced_outage', seen.outage, 'graces', text(graces),
+    'graces_at', text(since), 'grace_until', over, 'deadline', over)
+  redis.call('HDEL', KEYS[1], 'early_at')
+  due(score_of(now + length, hard_end, now, 0))
+  return { 'GRACE', text(length) }
 end
-local deadline = tonumber(record.deadline or '0')
-if now > deadline then
-  return claim('expired', deadline)
+
+-- How many keys of this host went before their deadline within a minute, this one among them; begins a quarantine
+-- where that is mass death. Asked once for each session.
+local function mass_death(limit)
+  local began, count = tonumber(seen.early_since) or 0, tonumber(seen.early_count) or 0
+  if now < began or now - began > MASS_WINDOW_MS then
+    began, count = now, 0
+  end
+  count = count + 1
+  redis.call('HSET', KEYS[4], 'early_since', text(began), 'early_count', text(count))
+  redis.call('HSET', KEYS[1], 'early_at', text(now))
+  if count <= limit then
+    return false
+  end
+  local name = 'mass:' .. text(began)
+  if seen.quarantine ~= name then
+    seen.quarantine = name
+    log(KEYS[6], 'quarantine', '', { 'host', host, 'reason', name })
+  end
+  redis.call('HSET', KEYS[4], 'quarantine', name, 'quarantine_at', text(now))
+  return record.graced ~= name
 end
-return claim('ended_by_client')
+
+-- Three graces in a row are enough whatever the evidence, and whoever deletes the key knows.
+if (graces < MAX_GRACES or in_grace) and mode ~= 'deleted' then
+  if counts('quarantine', record.graced)
+    or (counts('outage', record.graced_outage) and tonumber(seen.outage_ms) * 3 > ttl) then
+    return give_grace()
+  end
+  local expected = tonumber(ARGV[11])
+  local far = math.min(CLOCK_SLACK_MS, ttl / 3) + tonumber(ARGV[12])
+  if stirred(KEYS[4], true) or (expected > 0 and math.abs(now - expected) > far) then
+    return { 'UNSURE' }
+  end
+  local limit = math.max(MASS_COUNT, math.floor(MASS_SHARE * redis.call('ZCARD', KEYS[3])))
+  if early and redis.call('ZCARD', KEYS[3]) > limit then
+    if not record.early_at and mass_death(limit) then
+      return give_grace()
+    end
+    -- Where many sessions are, one that went early is held for a moment: more of them may show that it was no client.
+    local held = HOLD_MS - (now - tonumber(record.early_at or text(now)))
+    if held > 0 and held <= HOLD_MS then
+      due(now + held)
+      return { 'BUSY', text(held) }
+    end
+  end
+end
+if early then
+  return claim('ended_by_client')
+end
+return claim('expired', deadline)

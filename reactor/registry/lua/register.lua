@@ -5,7 +5,8 @@
 --       wake_channel [field value ...]
 --       instead_of: token of the `starting` record that met the container at create; empty: no live record may stand
 -- returns {OK, pttl, record...} | {UNSURE} | {REFUSED}
--- invariant: only where the database id really changed; a live record of somebody else is never replaced.
+-- invariant: only where the database id really changed, or the record may have been evicted; a live record of somebody
+--            else is never replaced.
 local id, host, token, generation, container = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local record, bad = load(KEYS[1])
 if bad then
@@ -23,7 +24,7 @@ if not again then
   else
     free = not record or (record.state == 'ended' and record.token ~= token)
   end
-  if not free or db == ARGV[8] then
+  if not free or (db == ARGV[8] and not evicted_since(KEYS[4], generation)) then
     return { 'REFUSED' }
   end
   local now = math.floor(clock() / 1000)

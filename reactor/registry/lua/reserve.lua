@@ -39,14 +39,16 @@ if record and record.state == 'running' then
     revived = '1'
     log(KEYS[6], 'revived', id, { 'generation', record.generation, 'container_id', record.container_id, 'host', record.host })
   end
-  if record.graces then
-    redis.call('HDEL', KEYS[1], 'graces', 'grace_until') -- not `graced`: one grace for each quarantine
+  if record.graces or record.early_at then
+    -- `graced` stays: one grace for each quarantine.
+    redis.call('HDEL', KEYS[1], 'graces', 'graces_at', 'grace_until', 'early_at')
   end
   local watched = '0'
   if mine then
     redis.call('ZADD', KEYS[3], 'NX', text(now), id)
     local until_ms = redis.call('HGET', KEYS[4], 'watched_until')
-    if until_ms and tonumber(until_ms) > now then
+    -- Nobody says so for longer than a minute: that would be from before the clock was set back.
+    if until_ms and tonumber(until_ms) > now and tonumber(until_ms) <= now + 60000 then
       watched = '1'
     end
   end
@@ -72,6 +74,9 @@ elseif record and record.error and record.error ~= '' and record.generation == w
   return { 'FAILED', record.error }
 end
 
+if stirred(KEYS[4], false) then
+  return { 'UNSURE' } -- a record may have been there in the history that was replaced
+end
 local stray = redis.call('TYPE', KEYS[2]).ok
 if stray ~= 'none' and stray ~= 'string' then
   return redis.error_reply('WRONGTYPE the heartbeat key holds a ' .. stray)

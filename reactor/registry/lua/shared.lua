@@ -36,6 +36,39 @@ local function unsure(seen_key, meta_key, run_id)
   return not db or seen[1] ~= run_id or seen[2] ~= db, db
 end
 
+-- One value of what INFO says.
+local function said(info, name)
+  local _, before = string.find(info, '\n' .. name .. ':', 1, true)
+  if not before then
+    return ''
+  end
+  return string.match(info, '^[^\r\n,]*', before + 1)
+end
+
+-- Whether Redis' replication history, or (where asked) how many keys it has evicted, differs from what the host last
+-- saw: data may be older than it was, or gone. Asked right before a verdict that a missing key or record would give.
+local function stirred(seen_key, evictions)
+  local info = redis.call('INFO', 'stats', 'replication')
+  local seen = redis.call('HMGET', seen_key, 'replid', 'evicted')
+  return seen[1] ~= said(info, 'master_replid') or (evictions and seen[2] ~= said(info, 'evicted_keys'))
+end
+
+-- Whether the record of a spawn may have been evicted: Redis was found to have evicted keys since then.
+local function evicted_since(seen_key, generation)
+  local at = redis.call('HGET', seen_key, 'evicted_at')
+  return at and tonumber(generation) / 1000 <= tonumber(at)
+end
+
+-- How many commands Redis refused because it could not work: a replica, a failed snapshot, loading, too few replicas.
+local function refusals(info)
+  local count = 0
+  for _, name in ipairs({ 'MISCONF', 'NOREPLICAS', 'READONLY', 'MASTERDOWN', 'LOADING', 'BUSY' }) do
+    local value = string.match(said(info, 'errorstat_' .. name), '%d+')
+    count = count + tonumber(value or '0')
+  end
+  return text(count)
+end
+
 -- One audit entry; fields is a flat list of name, value.
 local function log(events_key, event, id, fields)
   redis.call('XADD', events_key, 'MAXLEN', '~', STREAM_CAP, '*', 'event', event, 'session_id', id, unpack(fields))

@@ -1,12 +1,23 @@
 #!lua flags=allow-oom
--- A reactor says that it watches this host's engine, and how far ahead it must look.
+-- A reactor says that it watches this host's engine, how far ahead it must look, and that Redis works for it.
 -- KEYS  seen meta
--- ARGV  run_id watched_ms ahead_ms
--- returns {OK, db} | {UNSURE}; the db may be new to the caller: another process of this host may have witnessed it
+-- ARGV  run_id watched_ms ahead_ms well (1: all its commands work)
+-- returns {OK, db, quarantine, outage} | {UNSURE}; what is new to the caller another process of this host witnessed
+local GAP_MS = 10000
+local PRESENT_MS = 5000 -- how long a reactor counts as running after its last word, whether or not its engine answers
 local doubt, db = unsure(KEYS[1], KEYS[2], ARGV[1])
-if doubt then
+if doubt or stirred(KEYS[1], true) then
   return { 'UNSURE' }
 end
 local now = math.floor(clock() / 1000)
-redis.call('HSET', KEYS[1], 'watched_until', text(now + tonumber(ARGV[2])), 'ahead_ms', ARGV[3])
-return { 'OK', db }
+local seen = redis.call('HMGET', KEYS[1], 'quarantine', 'outage', 'refused', 'well_at')
+local refused = refusals(redis.call('INFO', 'errorstats'))
+if seen[3] ~= refused and now - tonumber(seen[4] or '0') > GAP_MS then
+  return { 'UNSURE' } -- commands were refused while nobody watched
+end
+redis.call('HSET', KEYS[1], 'present_until', text(now + PRESENT_MS), 'watched_until', text(now + tonumber(ARGV[2])),
+  'ahead_ms', ARGV[3], 'refused', refused)
+if ARGV[4] == '1' then
+  redis.call('HSET', KEYS[1], 'well_at', text(now))
+end
+return { 'OK', db, seen[1] or '', seen[2] or '' }

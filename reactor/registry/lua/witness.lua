@@ -1,20 +1,28 @@
-#!lua
+#!lua flags=allow-oom
 -- Writes what was concluded from the evidence, if the evidence is still what the conclusion was drawn from.
 -- KEYS  meta seen events
--- ARGV  host  old_db old_deployment old_seen_run_id old_seen_db  new_db new_deployment layout run_id quarantine
---       ('' for what is missing; quarantine '' leaves the present one)
+-- ARGV  host quarantine outage  old_db old_deployment  new_db new_deployment layout
+--       how_many [field old_value ...] (of seen, '' for missing)  [field new_value ...] (of seen)
+--       quarantine, outage: what is news and gets an audit entry; '' for none
 -- returns OK | CHANGED
--- invariant: run id, database id and quarantine of a host change in one write, so that a kill -9 cannot part them.
+-- invariant: run id, database id and doubts of a host change in one write, so that a kill -9 cannot part them.
 local meta = redis.call('HMGET', KEYS[1], 'db', 'deployment')
-local seen = redis.call('HMGET', KEYS[2], 'run_id', 'db')
-if (meta[1] or '') ~= ARGV[2] or (meta[2] or '') ~= ARGV[3] or (seen[1] or '') ~= ARGV[4] or (seen[2] or '') ~= ARGV[5] then
+if (meta[1] or '') ~= ARGV[4] or (meta[2] or '') ~= ARGV[5] then
   return 'CHANGED'
 end
+local last = 9 + 2 * tonumber(ARGV[9])
+for at = 10, last, 2 do
+  if (redis.call('HGET', KEYS[2], ARGV[at]) or '') ~= ARGV[at + 1] then
+    return 'CHANGED'
+  end
+end
 redis.call('HSET', KEYS[1], 'db', ARGV[6], 'deployment', ARGV[7], 'layout', ARGV[8])
-redis.call('HSET', KEYS[2], 'run_id', ARGV[9], 'db', ARGV[6])
-if ARGV[10] ~= '' then
-  local now = text(math.floor(clock() / 1000))
-  redis.call('HSET', KEYS[2], 'quarantine', ARGV[10], 'quarantine_at', now)
-  log(KEYS[3], 'quarantine', '', { 'host', ARGV[1], 'reason', ARGV[10] })
+if #ARGV > last then
+  redis.call('HSET', KEYS[2], unpack(ARGV, last + 1))
+end
+for at = 2, 3 do
+  if ARGV[at] ~= '' then
+    log(KEYS[3], 'quarantine', '', { 'host', ARGV[1], 'reason', ARGV[at] })
+  end
 end
 return 'OK'

@@ -1,0 +1,256 @@
+"""The product's Docker runtime on a simulated engine: the same code, another wire.
+
+What this is: `DockerClient` without threads and sockets. What it is not: any answer's meaning, which stays with
+`DockerRuntime`. The invariant: as with the real one, a cancelled call is waited for up to its own limit, and what was
+sent is carried out whether or not somebody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from contextlib import asynccontextmanager
+from email.utils import format_datetime
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from faultlab.sim.engine import Reply, SimEngine
+from faultlab.sim.loop import PROCESS, Life, Process
+from faultlab.sim.ports import Fault, Ports
+from faultlab.sim.wire import LATE, NOWHERE, STALL
+from reactor.errors import Unavailable
+from reactor.runtime.docker import DockerRuntime
+from reactor.runtime.docker_client import CALL_LIMIT, Answer, DockerClient
+from reactor.runtime.docker_reach import Reach
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+    from random import Random
+
+Json = dict[str, Any]
+WHERE = "sim"
+
+
+class EngineLine:
+    """The way of all processes of a world to one engine."""
+
+    def __init__(self, engine: SimEngine, ports: Ports, rng: Random) -> None:
+        """Connect everybody; `cut_off` names processes whose requests go nowhere."""
+        self.engine = engine
+        self.ports = ports
+        self._rng = rng
+        self.cut_off: dict[str, None] = {}
+        self.slow = 1.0
+        self.lose_replies = 0.0
+        """The share of answers that are lost after the work was done."""
+        self.before: dict[tuple[str, str], Reply] = {}
+
+    def delay(self) -> float:
+        """Return one way's time in seconds."""
+        return self._rng.uniform(0.0005, 0.002) * self.slow
+
+    def runtime(self) -> DockerRuntime:
+        """Return the product's runtime on this engine."""
+        return DockerRuntime(SimClient(self), Reach(remote=False, addresses=False))
+
+
+def verb(method: str, path: str) -> str:
+    """Return what a request is called in a trace."""
+    parts = path.strip("/").split("/")
+    if method == "DELETE":
+        return "engine.delete"
+    if parts == ["containers", "json"]:
+        return "engine.list"
+    return "engine." + {"json": "inspect"}.get(parts[-1], parts[-1])
+
+
+class SimClient(DockerClient):
+    """One process's way to the engine."""
+
+    def __init__(self, line: EngineLine) -> None:
+        """Take the line; nothing is sent yet."""
+        self.where = WHERE
+        self._line = line
+
+    @property
+    def is_remote(self) -> bool:
+        """It is the same machine."""
+        return False
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: object = None,
+        limit: float | None = None,
+        many: bool = False,
+    ) -> Answer:
+        """Send one request; see the real one."""
+        del many  # what the engine answers is decoded already
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[Reply | None] = loop.create_future()
+        context = contextvars.copy_context()
+        self._send(loop, method, path, dict(params or {}), body, _Way(PROCESS.get(), waiting, context))
+        reply: Reply | None = None
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CALL_LIMIT if limit is None else limit):
+            reply = await waiting
+        if reply is None:
+            raise Unavailable(f"cannot reach Docker at {WHERE}: no answer")
+        answer = _answer(reply, self._line.engine.wall())
+        self._check(answer)
+        return answer
+
+    def _send(
+        self, loop: asyncio.AbstractEventLoop, method: str, path: str, params: dict[str, str], body: object, way: _Way
+    ) -> None:
+        line, process, name = self._line, way.process, verb(method, path)
+        fault = line.ports.call(process, name)
+        delay = line.delay()
+        match fault:
+            case Fault.CRASH_BEFORE:
+                assert process is not None
+                process.kill()
+                return
+            case Fault.LOSE_REQUEST:
+                loop.call_later(delay, way.hear, None, context=way.context)
+                return
+            case Fault.CRASH_AFTER:
+                assert process is not None
+                process.kill()
+            case Fault.STALL_BEFORE | Fault.STALL_AFTER:
+                assert process is not None
+                process.freeze()
+                loop.call_later(STALL, process.thaw, context=NOWHERE)
+                delay += STALL if fault is Fault.STALL_BEFORE else 0
+            case Fault.LATE:
+                loop.call_later(delay, way.hear, None, context=way.context)
+                delay += LATE
+            case _:
+                pass
+        if process is not None and process.name in line.cut_off:
+            return
+
+        def answer(reply: Reply) -> None:
+            kept = line.before.get((method, path), reply)
+            if method == "GET":
+                line.before[method, path] = reply
+            if fault in (Fault.LOSE_REPLY, Fault.LATE) or line._rng.random() < line.lose_replies:
+                loop.call_later(line.delay(), way.hear, None, context=way.context)
+            elif process is None or process.life is not Life.DEAD:
+                heard = kept if fault is Fault.STALE else reply
+                loop.call_later(line.delay() + (4.5 if fault is Fault.STALE else 0), way.hear, heard, context=way.context)
+
+        def arrive() -> None:
+            if line.engine.down:
+                way.waiting.get_loop().call_soon(way.hear, None, context=way.context)
+                return
+            line.engine.request(method, path, params, body, answer)
+            if fault is Fault.REPEAT:
+                line.engine.request(method, path, params, body, lambda _reply: None)
+
+        loop.call_later(delay, arrive, context=NOWHERE)
+
+    @asynccontextmanager
+    async def lines(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str],
+        silence: float,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        proof: Callable[[], Coroutine[None, None, None]] | None = None,
+    ) -> AsyncGenerator[AsyncIterator[Json]]:
+        """Open a stream; see the real one."""
+        del method, headers, body
+        line, loop, context, process = self._line, asyncio.get_running_loop(), contextvars.copy_context(), PROCESS.get()
+        line.ports.call(process, "engine.events")
+        await anyio.sleep(line.delay())
+        cut_off = process is not None and process.name in line.cut_off
+        if line.engine.down or line.engine.frozen or cut_off:
+            if not line.engine.down:
+                await anyio.sleep(CALL_LIMIT)
+            raise Unavailable(f"cannot reach Docker at {WHERE}: {path}")
+        sender, receiver = anyio.create_memory_object_stream[Json](4096)
+
+        def put(event: Json) -> None:
+            if process is None or process.life is not Life.DEAD:
+                loop.call_later(line.delay(), _offer, sender, event, context=context)
+
+        def tell(event: Json) -> None:
+            match line.ports.push(process, "engine." + event["Action"]):
+                case Fault.DROP_PUSH:
+                    return
+                case Fault.REPEAT_PUSH:
+                    put(event)
+                    loop.call_later(4.5, put, event, context=NOWHERE)
+                case _:
+                    put(event)
+
+        listener = line.engine.listen(params, tell, lambda: loop.call_soon(sender.close, context=context))
+        del silence
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks, receiver:
+            if proof is not None:
+                tasks.start_soon(_close_after, proof, sender)
+            try:
+                yield receiver
+            except Exception as error:  # noqa: BLE001 (raised again below: a task group would wrap it)
+                failure = error
+            finally:
+                if listener in line.engine.listeners:
+                    line.engine.listeners.remove(listener)
+                sender.close()
+                tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def registry_headers(self, image: str) -> dict[str, str]:
+        """Return nothing: there is no registry."""
+        del image
+        return {}
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+async def _close_after(proof: Callable[[], Coroutine[None, None, None]], sender: Any) -> None:
+    await proof()
+    sender.close()
+
+
+def _offer(sender: Any, event: Json) -> None:
+    try:
+        sender.send_nowait(event)
+    except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        sender.close()
+
+
+class _Way:
+    """Who waits for an answer."""
+
+    __slots__ = ("context", "process", "waiting")
+
+    def __init__(
+        self, process: Process | None, waiting: asyncio.Future[Reply | None], context: contextvars.Context
+    ) -> None:
+        self.process = process
+        self.waiting = waiting
+        self.context = context
+
+    def hear(self, reply: Reply | None) -> None:
+        if not self.waiting.done():
+            self.waiting.set_result(reply)
+
+
+def _answer(reply: Reply, wall: float) -> Answer:
+    message = ""
+    if reply.status >= 400:
+        message = reply.body["message"] if isinstance(reply.body, dict) else ""
+    date = format_datetime(datetime.fromtimestamp(wall, UTC), usegmt=True)
+    return Answer(status=reply.status, body=reply.body, message=message, date=date)

@@ -1,0 +1,309 @@
+"""An observer of the simulated world: it sees every change in Redis and in the engines, and judges it.
+
+What this is: the invariants S1, S2, S4, S5, S6, S7, S8, S10, S15 over the truth, not over what the product believes.
+What it is not: a part of the product's decisions. The invariant: what was promised to a client (its heartbeat key
+lives until then) is noted when it is promised; data that Redis lost voids promises, never the container of a client
+that keeps its session.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from faultlab.sim.store import SortedSet, Stream
+from reactor.keys import Keys
+from reactor.session import SessionId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from faultlab.sim.engine import Box
+    from faultlab.sim.redis import SimRedis
+
+SLACK = 0.002
+"""Seconds: Redis' clock counts whole milliseconds."""
+WATCH_GAP = 2.0
+"""A container handed out on a watched host may have died this long before."""
+CLAIM_LEASE = 15.0
+LABEL = "session-reactor."
+
+Spawned = tuple[str, int]
+"""A session and a generation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """An invariant that did not hold."""
+
+    at: float
+    invariant: str
+    text: str
+
+    def __str__(self) -> str:
+        """Return one line."""
+        return f"{self.at:.6f} {self.invariant}: {self.text}"
+
+
+@dataclass(slots=True)
+class Pointing:
+    """A record that said running of a container, with its key alive, from and until when."""
+
+    box_id: str
+    since: float
+    until: float | None = None
+
+
+@dataclass(slots=True)
+class Life:
+    """When a container was made, ran and went."""
+
+    session: str
+    generation: int
+    host: str
+    started: float | None = None
+    died: float | None = None
+    gone: float | None = None
+
+
+@dataclass(slots=True)
+class Observer:
+    """What was seen, and what was wrong. `now` is the world's clock."""
+
+    now: Callable[[], float]
+    redis: SimRedis
+    note: Callable[[str], None]
+    keys: Keys = field(default_factory=lambda: Keys("mcp"))
+    violations: list[Violation] = field(default_factory=list[Violation])
+    lives: dict[str, Life] = field(default_factory=dict[str, Life])
+    promises: dict[Spawned, float] = field(default_factory=dict[Spawned, float])
+    excused: dict[str, str] = field(default_factory=dict[str, str])
+    """Sessions whose container may go although its key lives: terminated, ended by the client, killed by hand."""
+    by_hand: dict[str, None] = field(default_factory=dict[str, None])
+    """Containers that died or went by nobody of ours."""
+    claimed: dict[Spawned, float] = field(default_factory=dict[Spawned, float])
+    committed: dict[str, int] = field(default_factory=dict[str, int])
+    handed: dict[Spawned, str] = field(default_factory=dict[Spawned, str])
+    pointing: dict[str, list[Pointing]] = field(default_factory=dict[str, list[Pointing]])
+    ends: dict[Spawned, int] = field(default_factory=dict[Spawned, int])
+    wrong_ttl: dict[bytes, float] = field(default_factory=dict[bytes, float])
+    heard: dict[str, float] = field(default_factory=dict[str, float])
+    writes: dict[str, int] = field(default_factory=dict[str, int])
+    """Writes to keys that a quiet system leaves alone."""
+    losses: int = 0
+    clock_was_set_back: bool = False
+    removals: int = 0
+    _read: int = 0
+
+    def wrong(self, invariant: str, text: str) -> None:
+        """Note a violation."""
+        self.violations.append(Violation(self.now(), invariant, text))
+        self.note(f"VIOLATION {invariant} {text}")
+
+    def lost_data(self, what: str) -> None:
+        """Redis lost or rewound data: promises and claims from before are void (a keeper's container is not)."""
+        self.losses += 1
+        self.note(f"loss {what}")
+        self.promises.clear()
+        self.claimed.clear()
+        self.ends.clear()
+        stream = self.redis.store.data.get(self.keys.events.encode())
+        self._read = stream.added if isinstance(stream, Stream) else 0
+
+    def excuse(self, session: str, why: str) -> None:
+        """From here on this session's present container may go."""
+        self.excused[session] = why
+        for spawned in [one for one in self.promises if one[0] == session]:
+            del self.promises[spawned]
+
+    # ------------------------------------------------------------------ Redis
+
+    def step(self, name: str) -> None:
+        """Look at what one command or script changed."""
+        store = self.redis.store
+        for key in store.changed:
+            text = key.decode("latin-1")
+            if text == self.keys.events:
+                self._new_entries()
+            elif (parsed := self.keys.parse_session_key(text)) is not None:
+                self.writes["session"] = self.writes.get("session", 0) + 1
+                if parsed[1]:
+                    self._key_changed(parsed[0], key, name)
+                else:
+                    self._record_changed(parsed[0], key)
+            elif not (text.startswith("mcp:canary:") or text.endswith((":seen", ":due"))):
+                self.writes[text] = self.writes.get(text, 0) + 1
+
+    def _record_changed(self, session: SessionId, key: bytes) -> None:
+        record = self.redis.store.data.get(key)
+        if not isinstance(record, dict):
+            self._stop_pointing(session)
+            return
+        generation, state = int(record[b"generation"]), record[b"state"]
+        spawned = (session, generation)
+        if state == b"running":
+            self._committed(session, generation, record[b"container_id"].decode())
+        else:
+            self._stop_pointing(session)
+        if state == b"ending" and spawned not in self.claimed:
+            self.claimed[spawned] = self.now()
+            self.note(f"claimed {session} {record.get(b'reason', b'').decode()}")
+            reason = record.get(b"reason")
+            if reason in (b"expired", b"ended_by_client"):
+                self._too_early(spawned, "claimed")
+            else:
+                self.promises.pop(spawned, None)
+
+    def _committed(self, session: str, generation: int, box_id: str) -> None:
+        if self.committed.get(session, 0) < generation:
+            self.committed[session] = generation
+            self.excused.pop(session, None)
+        points = self.pointing.setdefault(session, [])
+        if not points or points[-1].until is not None or points[-1].box_id != box_id:
+            self._stop_pointing(session)
+            points.append(Pointing(box_id, self.now()))
+            del points[:-6]
+
+    def _stop_pointing(self, session: str) -> None:
+        points = self.pointing.get(session)
+        if points and points[-1].until is None:
+            points[-1].until = self.now()
+
+    def _key_changed(self, session: SessionId, key: bytes, name: str) -> None:
+        value = self.redis.store.data.get(key)
+        if not isinstance(value, bytes):
+            return
+        ends = self.redis.store.expires.get(key)
+        spawned = (session, int(value) if value.isdigit() else 0)
+        if spawned in self.claimed and name in ("expire", "pexpire"):
+            self.wrong("S6", f"the key of {session} was touched after its claim")
+        if ends is not None and session not in self.excused:
+            self.promises[spawned] = self.now() + (ends - self.redis.clock.now_ms()) / 1000
+
+    def _too_early(self, spawned: Spawned, what: str) -> None:
+        until = self.promises.get(spawned)
+        if until is not None and self.now() < until - SLACK and spawned[0] not in self.excused:
+            self.wrong("S1", f"{spawned[0]} was {what} {until - self.now():.3f} s before its heartbeat ended")
+
+    def _new_entries(self) -> None:
+        stream = self.redis.store.data.get(self.keys.events.encode())
+        if not isinstance(stream, Stream):
+            self._read = 0
+            return
+        fresh = min(stream.added - self._read, len(stream.entries))
+        self._read = stream.added
+        for index in range(-fresh, 0):
+            fields = stream.entries[index][1]
+            entry = dict(zip(fields[::2], fields[1::2], strict=True))
+            event, session = entry[b"event"].decode(), entry[b"session_id"].decode()
+            self.note(f"event {event} {session} {entry.get(b'reason', b'').decode()}")
+            if event == "ended":
+                spawned = (session, int(entry[b"generation"]))
+                self.ends[spawned] = self.ends.get(spawned, 0) + 1
+                if self.ends[spawned] > 1:
+                    self.wrong("S4", f"{session} ended {self.ends[spawned]} times in one generation")
+
+    # ------------------------------------------------------------------ engines
+
+    def engine_changed(self, host: str, what: str, box: Box, boxes: dict[str, Box]) -> None:
+        """Look at what happened to a container."""
+        session = box.labels.get(LABEL + "session", "")
+        generation = int(box.labels.get(LABEL + "generation", "0"))
+        self.note(f"{host} {what} {session} {box.box_id[:6]}")
+        life = self.lives.setdefault(box.box_id, Life(session, generation, host))
+        spawned = (session, generation)
+        match what:
+            case "created":
+                others = [b for b in boxes.values() if b.labels.get(LABEL + "session") == session and b is not box]
+                if others:
+                    self.wrong("S15", f"{session} was created while {others[0].box_id[:6]} was still there")
+            case "started":
+                life.started, life.died = self.now(), None
+                self._check_started(box, life)
+            case "died":
+                life.died = self.now()
+                self._too_early(spawned, f"stopped on {host}")
+            case "killed":
+                life.died = self.now()
+                self.by_hand[box.box_id] = None
+            case _:
+                life.gone = self.now()
+                if what == "vanished":
+                    self.by_hand[box.box_id] = None
+                self.removals += what == "removed"
+                if what == "removed":
+                    self._too_early(spawned, f"removed on {host}")
+
+    def _check_started(self, box: Box, life: Life) -> None:
+        if self.committed.get(life.session, 0) > life.generation and not self.losses:
+            self.wrong("S5", f"{life.session}: {box.box_id[:6]} started after a newer generation was committed")
+        running = [
+            one
+            for one in self.lives.values()
+            if one.session == life.session and one.started is not None and one.died is None and one.gone is None
+        ]
+        same_host = [one for one in running if one.host == life.host]
+        if len(same_host) > 1 or (len(running) > 1 and not self.losses):
+            self.wrong("S2", f"{life.session} runs {len(running)} times")
+
+    # ------------------------------------------------------------------ what callers were told
+
+    def answered(self, session: str, generation: int, box_id: str, called: float) -> None:
+        """Judge what an acquire returned."""
+        spawned = (session, generation)
+        first = self.handed.setdefault(spawned, box_id)
+        if first != box_id:
+            self.wrong("S2", f"{session}: two containers of one generation were handed out")
+        at = self.claimed.get(spawned)
+        if at is not None and at < called:
+            self.wrong("S6", f"{session} was handed out {self.now() - at:.3f} s after its claim")
+        life = self.lives.get(box_id)
+        if life is None or life.started is None:
+            self.wrong("S7", f"{session}: {box_id[:6]} was handed out and never ran")
+            return
+        ended = min(moment for moment in (life.died, life.gone, self.now()) if moment is not None)
+        if ended < called - WATCH_GAP:
+            self.wrong("S7", f"{session}: {box_id[:6]} was handed out {called - ended:.3f} s after its end")
+        named = [p for p in self.pointing.get(session, []) if p.box_id == box_id]
+        if not any(p.until is None or p.until >= called for p in named):
+            self.wrong("S7", f"{session}: {box_id[:6]} was handed out while no record named it")
+
+    def request(self, process: str, label: str) -> None:
+        """Look at what a process sends to an engine."""
+        if label in ("engine.delete", "engine.kill"):
+            silent = self.now() - self.heard.get(process, self.now())
+            if silent > CLAIM_LEASE + 1:
+                self.wrong("S10", f"{process} sent {label} {silent:.1f} s after it last heard of Redis")
+
+    # ------------------------------------------------------------------ from time to time
+
+    def inspect_keys(self, longest: float, allowed: float) -> None:
+        """Look for heartbeat keys that would live too long; `allowed` is for how long that may be so."""
+        store, now = self.redis.store, self.redis.clock.now_ms()
+        bad = {
+            key
+            for key, value in store.data.items()
+            if key.endswith(b":heartbeat")
+            and isinstance(value, bytes)
+            and (key not in store.expires or store.expires[key] - now > longest * 1000 + 1)
+        }
+        for key in [one for one in self.wrong_ttl if one not in bad]:
+            del self.wrong_ttl[key]
+        for key in sorted(bad):
+            since = self.wrong_ttl.setdefault(key, self.now())
+            if self.now() - since > allowed:
+                self.wrong("S8", f"{key.decode()} has had a wrong TTL for {self.now() - since:.0f} s")
+                self.wrong_ttl[key] = self.now() + 1e9
+
+    def running(self, session: str) -> list[str]:
+        """Return the session's running containers."""
+        return [
+            box_id
+            for box_id, life in self.lives.items()
+            if life.session == session and life.started is not None and life.died is None and life.gone is None
+        ]
+
+    def due(self, host: str) -> SortedSet:
+        """Return a host's index."""
+        found = self.redis.store.data.get(f"mcp:host:{host}:due".encode())
+        return found if isinstance(found, SortedSet) else SortedSet()

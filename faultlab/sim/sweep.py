@@ -1,0 +1,149 @@
+"""The crash-point sweep: each flow, each call of the process that is looked at, each fault.
+
+What this is: the enumeration, the judgement of each run, and the count. What it is not: chance (`soak`). The
+invariant: a run passes only if nothing was violated, the fault fired, the world settled by itself, and an acquire, a
+heartbeat and an end work afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+
+from faultlab.sim.flows import FLOWS, TTL, Spoil, Stage, plan_of
+from faultlab.sim.ports import CALL_FAULTS, PUSH_FAULTS, Fault
+from faultlab.sim.observer import CLAIM_LEASE
+from faultlab.sim.wire import LATE, STALL
+from faultlab.sim.world import World
+
+SETTLE = 200.0
+"""Seconds by which belief and engines agree again: a stall, a grace, a janitor period and a lease."""
+L5 = 25.0
+"""Seconds in which an acquire is served afterwards: the dead spawner's lease, and the spawn."""
+L1 = 4.0
+"""Seconds between the end of a heartbeat and its container being gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run and what was wrong with it."""
+
+    flow: str
+    seed: int
+    spoil: Spoil
+    call: str
+    digest: str
+    wrong: tuple[str, ...]
+    trace: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return one line."""
+        return f"{self.flow} seed {self.seed}: {self.spoil.fault} at {self.spoil.at} ({self.call}): {'; '.join(self.wrong)}"
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a sweep did."""
+
+    runs: int = 0
+    calls: int = 0
+    pushes: int = 0
+    faults: Counter[str] = field(default_factory=Counter[str])
+    failed: list[Run] = field(default_factory=list[Run])
+
+    def add(self, other: Tally) -> None:
+        """Take in another one."""
+        self.runs += other.runs
+        self.calls += other.calls
+        self.pushes += other.pushes
+        self.faults.update(other.faults)
+        self.failed += other.failed
+
+
+async def play(world: World, name: str, spoil: Spoil) -> Stage:
+    """Let a flow play, and judge what is left of it."""
+    stage = Stage(world, spoil)
+    with anyio.move_on_after(600) as limit:
+        await FLOWS[name](stage)
+    if limit.cancelled_caught:
+        world.observer.wrong("L3", "the flow did not end")
+    world.ports.counting = False
+    await afterwards(stage)
+    return stage
+
+
+async def afterwards(stage: Stage) -> None:
+    """Heal, let the world settle, and see that everything still works."""
+    world, observer = stage.world, stage.world.observer
+    if stage.spoil.fault in (Fault.STALL_BEFORE, Fault.STALL_AFTER):
+        await anyio.sleep(STALL + 1)
+    if stage.spoil.fault is Fault.LATE:
+        # An order whose caller gave up is carried out late, and perhaps by nobody: its claim is taken over then.
+        await anyio.sleep(LATE + CLAIM_LEASE)
+    if not any(member.reactor is not None and member.alive for member in world.members.values()):
+        await stage.reactor()
+    stage.kept.clear()
+    stage.target = None
+    took = await world.settle(SETTLE)
+    if took is None:
+        observer.wrong("L3", f"not settled after {SETTLE:.0f} s: {', '.join(world.unsettled())}")
+        return
+    app = await stage.app()
+    for session in stage.sessions:
+        began = world.now()
+        outcome = await world.acquire(app, session)
+        if outcome.session is None:
+            observer.wrong("L5", f"{session} could not be had afterwards: {outcome.error}")
+        elif world.now() - began > L5:
+            observer.wrong("L5", f"{session} was had after {world.now() - began:.1f} s")
+        elif world.beat(session, TTL) != 1:
+            observer.wrong("S7", f"{session} was had and its heartbeat says no")
+        elif len(observer.running(session)) != 1:
+            observer.wrong("S2", f"{session} runs {len(observer.running(session))} times")
+    await anyio.sleep(TTL)
+    limit = L1 if world.plan.max_lifetime is None else L1 + TTL
+    await stage.until(lambda: all(stage.gone(session) for session in stage.sessions), limit)
+    for session in stage.sessions:
+        if not stage.gone(session):
+            observer.wrong("L1", f"{session} is still there {limit:.0f} s after its heartbeat ended")
+    world.observer.writes.clear()
+
+
+def run_one(name: str, seed: int, spoil: Spoil) -> tuple[World, Run]:
+    """Play a flow with one fault."""
+    world, _ = World.run(plan_of(name, seed), lambda world: play(world, name, spoil))
+    wrong = [str(violation) for violation in world.observer.violations]
+    if spoil.fault is not Fault.NONE and not world.ports.fired:
+        wrong.append("the fault never fired")
+    run = Run(name, seed, spoil, world.ports.fired, world.digest, tuple(wrong), tuple(world.trace) if wrong else ())
+    return world, run
+
+
+def spoils(calls: int, pushes: int, faults: Sequence[Fault]) -> Iterator[Spoil]:
+    """Yield each fault at each call."""
+    for fault in faults:
+        for at in range(1, (pushes if fault in PUSH_FAULTS else calls) + 1):
+            yield Spoil(fault, at)
+
+
+def sweep_flow(name: str, seed: int, *, every: int = 1, first: int = 0) -> Tally:
+    """Sweep one flow; `every` n-th run only, beginning with the `first`."""
+    tally = Tally()
+    world, plain = run_one(name, seed, Spoil())
+    tally.runs += 1
+    tally.calls, tally.pushes = len(world.ports.calls), len(world.ports.pushes)
+    if plain.wrong:
+        tally.failed.append(plain)
+        return tally
+    for index, spoil in enumerate(spoils(tally.calls, tally.pushes, (*CALL_FAULTS, *PUSH_FAULTS))):
+        if index % every != first % every:
+            continue
+        _, run = run_one(name, seed, spoil)
+        tally.runs += 1
+        tally.faults[spoil.fault.value] += 1
+        if run.wrong:
+            tally.failed.append(run)
+    return tally

@@ -1,0 +1,149 @@
+"""The checkers of L1 to L10, of leaks, and the gates see what they are there for, and nothing else."""
+
+from typing import Any
+
+from faultlab.checks import judge, tell
+from faultlab.checks.liveness import expiries
+from faultlab.entries import Left, Poll, Reactor
+from faultlab.history import History
+from faultlab.report import table
+from tests.faultlab.tale import Tale, simple
+
+
+def _late(gone: float | None, **belief: Any) -> Tale:
+    tale = Tale().born(0.0).acquire(0.0).look(1.0, 2.0, 3.0, deadline=3.1, **belief)
+    tale.look(20.0, 90.0, state="ending")
+    return tale if gone is None else tale.removed(gone)
+
+
+def test_a_container_that_is_late_or_stays_is_seen_while_nothing_hinders() -> None:
+    """L1: gone 9 s after its deadline, or not at all."""
+    assert [found.check for found in _late(12.0).judged("L1")] == ["L1"]
+    assert [found.check for found in _late(None).judged("L1")] == ["L1"]
+    assert _late(4.0).judged("L1") == []
+
+
+def test_a_container_is_late_with_good_reason_during_a_fault_or_its_recovery() -> None:
+    """L1, L2: not so during a fault that leaves deadlines alone, such as a lost subscription."""
+    assert _late(12.0).fault(2.0, 8.0).judged("L1") == []
+    assert _late(12.0).fault(2.0, 8.0, "quiet").judged("L1") != []
+
+
+def test_a_session_that_its_client_ended_is_no_expiry() -> None:
+    """L1: it went before its deadline; its lag would be nonsense."""
+    story = tell(History(tuple(_late(2.5).begin("delete", 2.4).entries)))
+    assert expiries(story) == []
+
+
+def test_a_heartbeat_that_no_look_saw_moves_the_deadline() -> None:
+    """L1: the lag counts from the deadline that the last answered heartbeat gave."""
+    (one,) = expiries(tell(History(tuple(_late(9.5).beat(3.05).entries))))
+    assert round(one.deadline, 2) == 6.05
+    assert _late(9.5).beat(3.05).judged("L1") == []
+
+
+def test_what_is_still_there_long_after_a_healing_is_seen() -> None:
+    """L3, L6: overdue since 3 s; the fault healed at 8 s and nothing else came between."""
+    assert [found.check for found in _late(None).fault(2.0, 8.0, name="reactor_killed").judged("L3")] == ["L3"]
+    assert _late(20.0).fault(2.0, 8.0).judged("L3") == []
+    assert _late(None).fault(2.0, 8.0).fault(20.0, 80.0).judged("L3") == []
+
+
+def test_a_container_that_no_record_knows_is_seen_when_it_stays() -> None:
+    """L4: nobody's for longer than the janitor needs."""
+    times = [float(second) for second in range(1, 60)]
+    tale = Tale().born(0.0).look(*times, session="")
+    assert [found.check for found in tale.judged("L4")] == ["L4"]
+    assert Tale().born(0.0).removed(9.0).look(*times, session="").judged("L4") == []
+    assert Tale().born(0.0).look(*times, deadline=99.0).judged("L4") == []
+
+
+def test_acquires_that_go_on_failing_after_a_healing_are_seen() -> None:
+    """L5: the first one that works must come within the lease of a dead spawner."""
+    failing = Tale().fault(1.0, 2.0).look(90.0)
+    for second in range(3, 30):
+        failing.acquire(float(second), error="Unavailable")
+    assert [found.check for found in failing.judged("L5")] == ["L5"]
+    assert failing.acquire(9.5).judged("L5") == []
+
+
+def test_a_write_in_the_quiet_is_seen() -> None:
+    """L9: an event of the engine, an audit entry, a record that changed; `due`, `seen` and the canary may."""
+    quiet = simple().mark(30.0, "calm").mark(40.0, "stir").look(31.0, 32.0, state="ended")
+    assert quiet.judged("L9") == []
+    assert simple().mark(30.0, "calm").mark(40.0, "stir").engine(35.0, "create", "c2").judged("L9") != []
+    assert simple().mark(30.0, "calm").mark(40.0, "stir").audit(35.0, "repaired").judged("L9") != []
+    changed = simple().mark(30.0, "calm").mark(40.0, "stir").look(31.0, deadline=50.0).look(32.0, deadline=51.0)
+    assert changed.judged("L9") != []
+
+
+def test_a_reactor_that_does_not_end_in_order_is_seen() -> None:
+    """L10: with 0, and in time."""
+
+    def ended(code: int, after: float) -> Tale:
+        asked = Reactor(t=1.0, name="r", event="signal", pid=7)
+        return Tale().add(asked, Reactor(t=1.0 + after, name="r", event="exit", pid=7, code=code))
+
+    assert ended(0, 2.0).judged("L10") == []
+    assert ended(1, 2.0).judged("L10") != []
+    assert ended(0, 20.0).judged("L10") != []
+
+
+def test_what_is_left_at_the_end_is_a_leak() -> None:
+    """L3 at the very end: containers, processes and keys, each."""
+    left = Left(t=9.0, containers=("c1",), processes=("c2",), keys=("mcp:x",))
+    assert len(Tale().add(left).judged("leak")) == 3
+    assert Tale().add(Left(t=9.0)).judged("leak") == []
+
+
+def test_a_fault_that_did_nothing_makes_a_run_void() -> None:
+    """A run proves nothing when its fault never fired, or when there was none."""
+    assert simple().fault(1.0, 2.0, fired=False).judged("fired") != []
+    assert simple().judged("fired") != []
+    assert simple().fault(1.0, 2.0).judged("fired") == []
+
+
+def test_a_window_in_which_nothing_happened_makes_a_run_void() -> None:
+    """No heartbeat and no expiry between 20 and 25 s."""
+    assert simple().fault(20.0, 25.0).judged("busy") != []
+    assert simple().fault(2.5, 3.5).judged("busy") == []
+    assert simple().fault(6.5, 7.5).judged("busy") == []
+
+
+def test_calls_that_failed_before_the_first_fault_make_a_run_void() -> None:
+    """What did not work without a fault says nothing about faults."""
+    assert simple().fault(5.0, 6.0).judged("well before") == []
+    assert simple().beat(1.5, error="ConnectionError").fault(5.0, 6.0).judged("well before") != []
+
+
+def _probed(**more: Any) -> Tale:
+    tale = Tale().mark(10.0, "probe").born(10.1, "p", session="x-prober0")
+    tale.acquire(10.0, "p", session="x-prober0", **more).look(11.0, deadline=14.0, container="p", session="x-prober0")
+    return tale.look(30.0, session="")
+
+
+def test_a_last_session_that_does_not_work_makes_a_run_void() -> None:
+    """Acquire, heartbeat and expiry, all three, after the last healing."""
+    assert "acquire" in Tale().mark(1.0, "probe").judged("works at the end")[0].text
+    assert "heartbeat" in _probed().judged("works at the end")[0].text
+    beaten = _probed().beat(11.0, session="x-prober0")
+    assert "expire" in beaten.judged("works at the end")[0].text
+    assert beaten.removed(14.1, "p", session="x-prober0").judged("works at the end") == []
+
+
+def test_an_observer_that_slept_makes_a_run_void() -> None:
+    """More than one poll in twenty, or no end at all."""
+    left, good = Left(t=9.0), Poll(what="redis", done=100, lost_s=0.1, span_s=10.0)
+    assert Tale().add(left, good).judged("observed") == []
+    assert Tale().add(left, Poll(what="redis", done=60, lost_s=4.0, span_s=10.0)).judged("observed") != []
+    assert Tale().add(left).judged("observed") != []
+
+
+def test_the_table_counts_what_was_found_and_says_how_it_went() -> None:
+    """The report: the zeroes, the traffic, the lag, each fault's recovery."""
+    tale = simple().fault(1.0, 2.0, "quiet").engine(9.0, "destroy")
+    text = table(*judge(History(tuple(tale.entries))))
+    assert "wrong kills                 1" in text
+    assert "heartbeats 4 (0 answered 0)" in text
+    assert "p50 200 ms" in text
+    assert text.endswith("FAILED")
