@@ -118,13 +118,16 @@ class Stage:
             return
         raise Broken(f"not within {WAIT:.0f} s: {what}")
 
-    def check(self) -> None:
-        """Judge all that was seen so far; raises `Broken` with the first thing that must not be."""
+    def judge(self) -> None:
+        """Count all that was seen so far."""
         holdings = [held for client in self.clients for held in client.holdings]
         found = judge(holdings, self.happenings, self.clock.error_ms + CLOCK_MARGIN_MS)
         now = self.result.findings
         now.double_spawns, now.wrong_kills, now.early_kills = found.double_spawns, found.wrong_kills, found.early_kills
         now.lags_ms = found.lags_ms
-        for lines in now.zeroes.values():
+
+    def check(self) -> None:
+        """Raise `Broken` with the first thing that must not be."""
+        for lines in self.result.findings.zeroes.values():
             if lines:
                 raise Broken(lines[0])

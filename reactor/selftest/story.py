@@ -65,7 +65,10 @@ async def play(stage: Stage, sessions: int) -> None:
 
 
 async def _step(stage: Stage, name: str, step: Callable[[], Awaitable[tuple[str, T]]]) -> T:
-    detail, value = await step()
+    try:
+        detail, value = await step()
+    finally:
+        stage.judge()
     stage.check()
     stage.report.step(name, detail)
     return value

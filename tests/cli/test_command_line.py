@@ -32,7 +32,8 @@ def test_help_is_instant_because_nothing_heavy_is_imported(lonely: Cli, words: l
 
 def test_each_command_is_listed_with_what_it_does(lonely: Cli) -> None:
     """And each has a help text of its own."""
-    names = ["run", "acquire", "heartbeat", "get", "ls", "terminate", "reconcile", "events", "config", "demo", "doctor"]
+    names = ["run", "acquire", "heartbeat", "get", "ls", "terminate", "reconcile", "events", "config", "doctor"]
+    names += ["demo", "selftest"]
     listed = re.findall(r"^  ([a-z]+)  +\S", lonely("--help").out, re.MULTILINE)
     assert sorted(listed) == sorted(names)
     for name in names:

@@ -16,7 +16,7 @@ import psutil
 from tests.cli.command import plain_environment
 from tests.waiting import block_until
 
-LIMIT_S = 110.0
+LIMIT_S = 200.0
 PREFIX_LABEL = "session-reactor.prefix"
 REPOSITORY = "session-reactor-selftest"
 ZEROES = ("leaks", "double_spawns", "wrong_kills", "early_kills", "foreign_touched")
