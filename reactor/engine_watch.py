@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LOOK_AFTER = 1.0
 """Seconds between a death and the look at it."""
+SETTLED_SECONDS = 10.0
+"""A stream that stood for less counts as a failed try: the next one comes after a back-off."""
 
 
 class EngineWatch:
@@ -49,22 +51,25 @@ class EngineWatch:
 
     async def _stream(self, trouble: Trouble) -> None:
         crew = self._crew
-        stood = False
+        stood: float | None = None
         try:
             events = crew.runtime.events(prefix=crew.registry.keys.prefix, deployment=crew.ways.deployment)
             async with events as stream:
-                self.stands = stood = True
+                self.stands, stood = True, anyio.current_time()
                 trouble.over()
                 self._on_gap()
                 async for event in stream:
                     self._later.append((anyio.current_time() + LOOK_AFTER, event))
                     self._more.set()
         except Unavailable:
-            if not stood:
+            if stood is None:
                 raise
         finally:
             self.stands = False
+        settled = anyio.current_time() - stood >= SETTLED_SECONDS
         await anyio.sleep(random.uniform(0.1, 0.5))  # noqa: S311 (jitter)
+        if not settled:
+            raise Unavailable("the engine's event stream broke off")
 
     async def _enqueue_later(self) -> None:
         while True:

@@ -74,6 +74,7 @@ class Seen:
     clock_moves: int = 0
     clock_still: bool = False
     quarantine: str = ""
+    quarantine_at: int = 0
     outage: str = ""
     outage_at: int = 0
     outage_ms: int = 0
@@ -96,6 +97,7 @@ class Seen:
             clock_moves=number("clock_moves") or 0,
             clock_still=fields.get("clock_still") == "1",
             quarantine=fields.get("quarantine", ""),
+            quarantine_at=number("quarantine_at") or 0,
             outage=fields.get("outage", ""),
             outage_at=number("outage_at") or 0,
             outage_ms=number("outage_ms") or 0,

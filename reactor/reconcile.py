@@ -35,6 +35,8 @@ DONE = "done"
 GONE_ALREADY = "gone already"
 DONE_WORDS = frozenset({DONE, GONE_ALREADY})
 """The outcomes that leave nothing to do."""
+INSPECT_SECONDS = 60.0
+"""For all doubtful containers together: an engine that answers slowly must not hold the janitor for ever."""
 HANDS = 16
 """Lines carried out at once: more than the engine removes in parallel."""
 
@@ -154,7 +156,13 @@ class Janitor:
             and found.container_id is not None
             and found.container_id not in running
         ]
-        return {container_id: await crew.runtime.inspect(container_id) for container_id in doubtful}
+        inspected: dict[ContainerId, Container | None] = {}
+        with anyio.move_on_after(INSPECT_SECONDS) as limit:
+            for container_id in doubtful:
+                inspected[container_id] = await crew.runtime.inspect(container_id)
+        if limit.cancelled_caught:
+            raise Unavailable(f"{len(doubtful)} containers could not be inspected within {INSPECT_SECONDS:.0f} s")
+        return inspected
 
     # ------------------------------------------------------------------ acting
 

@@ -14,6 +14,8 @@ from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception,
+    retry_if_exception_type,
+    stop_after_attempt,
     stop_after_delay,
     stop_never,
     wait_random_exponential,
@@ -48,6 +50,17 @@ def engine_policy(limit: timedelta) -> AsyncRetrying:
         retry=retry_if_exception(is_passing),
         wait=wait_random_exponential(multiplier=0.1, max=2),
         stop=stop_after_delay(limit.total_seconds()),
+        sleep=anyio.sleep,
+        reraise=True,
+    )
+
+
+def removal_policy(refusal: type[Unavailable]) -> AsyncRetrying:
+    """A removal that the engine answers with a 500: a file system that lets go late. Four tries within 4 s."""
+    return AsyncRetrying(
+        retry=retry_if_exception_type(refusal),
+        wait=wait_random_exponential(multiplier=0.5, max=2),
+        stop=stop_after_attempt(4),
         sleep=anyio.sleep,
         reraise=True,
     )

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 AGAIN = timedelta(seconds=3)
 """About how long after a failure a session is looked at again."""
+AGAIN_HANDS = 16
+"""Hands that may hold sessions whose last teardown failed: what is stuck must leave hands for what is not."""
 
 
 class Worker:
@@ -37,6 +39,11 @@ class Worker:
         self._queue = queue
         self._idle = anyio.Event()
         self._draining = False
+        self._failed: set[SessionId] = set()
+        """Their last teardown failed."""
+        self._held_again = 0
+        self._later: dict[SessionId, Hint] = {}
+        """Failed ones that found all of their hands taken."""
 
     async def work(self) -> None:
         """Take one session after another, until cancelled; a claim in hand is then left to its lease."""
@@ -54,14 +61,38 @@ class Worker:
             await self._idle.wait()
 
     async def _examine(self, session_id: SessionId, hint: Hint) -> None:
+        if session_id not in self._failed:
+            await self._try(session_id, hint)
+        elif self._held_again >= AGAIN_HANDS:
+            self._later[session_id] = hint
+            await self._postpone(session_id)
+        else:
+            self._held_again += 1
+            try:
+                await self._try(session_id, hint)
+            finally:
+                self._held_again -= 1
+                self._let_one_in()
+
+    def _let_one_in(self) -> None:
+        if self._later:
+            session_id = next(iter(self._later))
+            hint = self._later.pop(session_id)
+            self._queue.add(session_id, hint.detector, hint.died, deleted=hint.deleted)
+
+    async def _try(self, session_id: SessionId, hint: Hint) -> None:
         try:
             await self._tear_down(session_id, hint)
+            self._failed.discard(session_id)
         except Unavailable as error:
+            self._failed.add(session_id)
             self._log(session_id, "the teardown is repeated: %s", error)
             await self._postpone(session_id)
         except SessionLost as error:
+            self._failed.discard(session_id)
             self._log(session_id, "another one took the teardown over: %s", error)
         except ForeignData as error:
+            self._failed.discard(session_id)
             self._log(session_id, "left alone: %s", error)
 
     async def _tear_down(self, session_id: SessionId, hint: Hint) -> None:

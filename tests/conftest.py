@@ -44,10 +44,19 @@ ONCE = (
     "deploy",
     "clients",
     "demo",
+    "cli/test_asking",
     "cli/test_bad",
+    "faultlab",
+    "faults",
+    "hosts/test_killed",
+    "hosts/test_two_engines",
     "journey/test_sidecar",
     "journey/test_neighbours",
+    "journey/test_redis",
     "runtime/test_docker",
+    "selftest/test_killed",
+    "selftest/test_selftest",
+    "sim",
 )
 """Tests whose outcome hangs on programs and servers, not on the Python: one version of it is enough."""
 

@@ -35,6 +35,7 @@ LAYOUT = "1"
 _TRIES = 10
 _READ_AGAIN_MS = 30_000
 """How old the last reading of the clock may be before a reactor takes another, though nothing is in doubt."""
+_SAY_AGAIN_MS = 60_000
 _EVIDENCE = ("run_id", "db", "replid", "evicted", "clock_moves", "quarantine", "outage", "outage_at")
 """Fields of `seen` that a conclusion is drawn from: if another process wrote one meanwhile, it is drawn anew."""
 
@@ -130,7 +131,7 @@ class Evidence:
         settled = (now.meta_db, now.meta_deployment) == (found.db, deployment)
         if settled and not fields:
             return True
-        news = [name if name != before else "" for name, before in _news(now, found)]
+        news = [name if _is_news(name, before, ago) else "" for name, before, ago in _doubts(now, found)]
         old = [part for name in _EVIDENCE for part in (name, raw.get(name, ""))]
         args = (
             self._host, *news, now.meta_db, now.meta_deployment, found.db, deployment, LAYOUT, len(_EVIDENCE), *old,
@@ -233,7 +234,8 @@ class Evidence:
         well = pulse is None or not pulse.ailing
         run_id = "" if self.doubted else self._link.run_id
         try:
-            reply = await self._link.run(Script.WATCH, keys, (run_id, watched_ms, ahead_ms, int(well)))
+            args = (run_id, watched_ms, ahead_ms, int(well), *self.expectation.now())
+            reply = await self._link.run(Script.WATCH, keys, args)
         except RunIdChanged:
             reply = ["UNSURE"]
         if reply[0] == "OK":
@@ -244,10 +246,9 @@ class Evidence:
 
     def read_clock(self, reading: ClockReading) -> None:
         """Take a reading of Redis' clock; one that is far from what it should be is looked at by the next witness."""
+        # Not a new base: a clock that stands still, or is moved in small steps, would never be far from the last one.
         if self.expectation.contradicts(reading):
             self.clock_moved = True
-        else:
-            self.expectation.note(reading)
 
     def clock_was_moved(self) -> bool:
         """Whether Redis' clock was found to have moved since this was last asked."""
@@ -256,15 +257,30 @@ class Evidence:
 
     def _note(self, db: DatabaseId, quarantine: str, outage: str) -> None:
         changed = self.db not in ("", db)
-        doubted = self._known not in (None, (quarantine, outage))
-        self._clock_doubt = self._clock_doubt or (doubted and quarantine.startswith("clock:"))
+        known = self._known or (quarantine, outage)
+        doubted, kinds = known != (quarantine, outage), (_kind(known[0]), _kind(known[1]))
+        self._clock_doubt = self._clock_doubt or (doubted and _kind(quarantine) == "clock")
         self.db, self._known = db, (quarantine, outage)
         if changed:
             self.changes += 1
-        if changed or doubted:
+        if changed or kinds != (_kind(quarantine), _kind(outage)):
             self.on_change()
 
 
-def _news(now: Observation, found: Conclusion) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Return each doubt that was concluded, with the one that was written before."""
-    return (found.quarantine, now.seen.quarantine), (found.outage, now.seen.outage)
+def _kind(doubt: str) -> str:
+    return doubt.partition(":")[0]
+
+
+def _doubts(now: Observation, found: Conclusion) -> tuple[tuple[str, str, int], tuple[str, str, int]]:
+    """Return each doubt that was concluded, with the one that was written before, and how many ms ago that was."""
+    seen, here = now.seen, now.clock.redis_ms
+    return (
+        (found.quarantine, seen.quarantine, here - seen.quarantine_at),
+        (found.outage, seen.outage, here - seen.outage_at),
+    )
+
+
+def _is_news(name: str, before: str, ago_ms: int) -> bool:
+    # A Redis that evicts all the time begins a doubt with each look: said once a minute.
+    repeated = _kind(name) == _kind(before) == "evicted" and 0 <= ago_ms < _SAY_AGAIN_MS
+    return name != before and not repeated

@@ -77,6 +77,12 @@ def redis_errors(where: str) -> Generator[None]:
     except (exceptions.RedisError, OSError, EOFError) as error:
         message = f"cannot reach Redis at {where}: {_one_line(error)}; is it running, is REDIS_URL right?"
         raise Unavailable(message) from error
+    except AttributeError as error:
+        if error.name != "_add_writer":
+            raise
+        # Python up to 3.13.5 says it so when it writes to a connection that was lost at this very moment.
+        message = f"cannot reach Redis at {where}: the connection was lost"
+        raise Unavailable(message) from error
 
 
 def _answered(error: exceptions.ResponseError, where: str) -> ReactorError:

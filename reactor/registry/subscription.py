@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PING_SECONDS = 5.0
 SILENCE_SECONDS = 15.0
+SETTLED_SECONDS = 10.0
+"""A connection that stood for less counts as a failed try: the next one comes after a back-off."""
 _CONFIRMATIONS = frozenset({"subscribe", "psubscribe"})
 
 
@@ -48,14 +50,15 @@ class Subscription:
     async def run(self) -> None:
         """Listen until the connection breaks.
 
-        Returns after a connection that stood has broken (having waited a moment, with jitter); raises `Unavailable`
-        when it never stood. `on_gap` is called for each confirmation, so at least once per connection.
+        Returns after a connection that stood for a while has broken (having waited a moment, with jitter); raises
+        `Unavailable` when it never stood or not for long. `on_gap` is called for each confirmation, so at
+        least once per connection.
         """
-        stood = False
+        stood: float | None = None
 
         def gap() -> None:
             nonlocal stood
-            stood = True
+            stood = anyio.current_time()
             self._on_gap()
 
         client = self._link.subscriber()
@@ -68,9 +71,12 @@ class Subscription:
                     await pubsub.psubscribe(*self._patterns)
                 await self._read(pubsub, gap)
         except Unavailable:
-            if not stood:
+            if stood is None:
                 raise
+            settled = anyio.current_time() - stood >= SETTLED_SECONDS
             await anyio.sleep(random.uniform(0.05, 0.25))  # noqa: S311 (jitter)
+            if not settled:
+                raise
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(1):
                 await pubsub.aclose()

@@ -7,15 +7,16 @@ the one caller whose request the engine carried out.
 
 from __future__ import annotations
 
-import random
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from reactor.errors import Unavailable
+from reactor.retry import removal_policy
 from reactor.runtime.docker_answers import state_of
 from reactor.runtime.docker_client import DockerClient, container_path
+from reactor.runtime.docker_errors import understood
 from reactor.runtime.protocol import ContainerState, Removal
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 REMOVAL_LIMIT: Final = 60.0
 """Seconds, after the grace, for one removal with all its waiting; then the outcome is unknown."""
-REMOVAL_TRIES: Final = 4
-"""500s (a file system that does not let go) until one removal gives up."""
+
+
+class _Refused(Unavailable):
+    """The engine answered that it could not remove it, this time."""
 
 
 async def remove(client: DockerClient, container_id: ContainerId, grace: float) -> Removal:
@@ -34,7 +37,9 @@ async def remove(client: DockerClient, container_id: ContainerId, grace: float) 
     with anyio.move_on_after(grace + REMOVAL_LIMIT):
         if grace > 0 and not await _stop(client, container_id, grace):
             return Removal.ABSENT
-        return await _delete(client, container_id)
+        async for attempt in removal_policy(_Refused):
+            with attempt:
+                return await _delete(client, container_id)
     raise Unavailable(f"container {container_id[:12]} is still not removed after {REMOVAL_LIMIT:.0f} s")
 
 
@@ -46,9 +51,10 @@ async def _stop(client: DockerClient, container_id: ContainerId, grace: float) -
     found = await client.look(container_id)
     if found is None:
         return False
-    if state_of(found) is not ContainerState.RUNNING:
-        return True
-    signal = str(found["Config"].get("StopSignal") or "SIGTERM")
+    with understood(client.where):
+        if state_of(found) is not ContainerState.RUNNING:
+            return True
+        signal = str(found["Config"].get("StopSignal") or "SIGTERM")
     answer = await client.call("POST", f"{container_path(container_id)}/kill", params={"signal": signal})
     if answer.no_container:
         return False
@@ -60,13 +66,13 @@ async def _stop(client: DockerClient, container_id: ContainerId, grace: float) -
             found = await client.look(container_id)
             if found is None:
                 return False
-            if state_of(found) is not ContainerState.RUNNING:
-                break
+            with understood(client.where):
+                if state_of(found) is not ContainerState.RUNNING:
+                    break
     return True
 
 
 async def _delete(client: DockerClient, container_id: ContainerId) -> Removal:
-    failures = 0
     while True:
         answer = await client.call("DELETE", container_path(container_id), params={"force": "1", "v": "1"})
         if answer.status == HTTPStatus.NO_CONTENT:
@@ -78,10 +84,7 @@ async def _delete(client: DockerClient, container_id: ContainerId) -> Removal:
             if await _gone_soon(client, container_id):
                 return Removal.ABSENT
             continue
-        failures += 1
-        if failures == REMOVAL_TRIES:
-            raise client.unknown("remove", answer)
-        await anyio.sleep(random.uniform(0.5, 1.0) * 0.25 * 2**failures)  # noqa: S311 (jitter)
+        raise _Refused(str(client.unknown("remove", answer)))
 
 
 async def _gone_soon(client: DockerClient, container_id: ContainerId) -> bool:

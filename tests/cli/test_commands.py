@@ -204,6 +204,24 @@ def test_doctor_finds_nothing_wrong_with_a_redis_and_an_engine_that_work(
     assert len(user("doctor").out.splitlines()) == len(done.lines)
 
 
+def test_doctor_says_which_host_doubts_its_missing_keys(user: Cli, redis_server: RedisServer) -> None:
+    """With what it means, since when and until about when; one that is over is none."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        now = int(client.time()[0]) * 1000
+        client.sadd("mcp:hosts", "web-1", "web-2")
+        client.hset("mcp:host:web-1:seen", mapping={"quarantine": "run:4711", "quarantine_at": now})
+        client.hset("mcp:host:web-2:seen", mapping={"outage": "outage:1", "outage_at": now - 86_400_000})
+        (line,) = [line for line in user("doctor", "--json").lines if line["name"] == "quarantine"]
+        assert line["status"] == "warn"
+        assert line["detail"].startswith("host web-1: Redis restarted or is another server")
+        assert "run:4711" in line["detail"]
+        assert "ends about" in line["detail"]
+        assert "web-2" not in line["detail"]
+        client.delete("mcp:host:web-1:seen")
+        (line,) = [line for line in user("doctor", "--json").lines if line["name"] == "quarantine"]
+        assert (line["status"], line["detail"]) == ("ok", "none: a missing heartbeat key is an end")
+
+
 def test_doctor_names_what_fails_with_the_fix(user: Cli) -> None:
     """The exit code is that of the first failure."""
     done = user("doctor", "--json", REDIS_URL="redis://127.0.0.1:1")

@@ -9,7 +9,7 @@ from datetime import timedelta
 import anyio
 import pytest
 
-from reactor import Reactor, SessionManager, Settings
+from reactor import Settings
 from reactor.errors import ConfigError, ForeignData, Unavailable, UsageError
 from reactor.forget import forget_host
 from reactor.keys import Keys
@@ -21,7 +21,6 @@ from reactor.session import Deployment, HostName, SessionId, State, Token
 from tests.fakes.runtime import FakeRuntime
 from tests.protocol.actor import S1, Actor, HookedLink
 from tests.protocol.scene import Scene
-from tests.waiting import wait_until
 
 GONE, HERE = HostName("gone"), HostName("here")
 S2, S3 = SessionId("s-2"), SessionId("s-3")
@@ -200,70 +199,6 @@ async def test_p9_what_this_version_cannot_read_is_left_and_said(scene: Scene, l
     assert scene.redis.smembers(scene.keys.hosts) == {GONE}
 
 
-async def test_s2_a_returning_host_removes_what_was_taken_from_it(
-    scene: Scene, lost: Actor, here: Actor, on_host: OnHost
-) -> None:
-    """More than the brake would let go: Redis itself says that each of these very spawns has ended."""
-    for session_id in MANY:
-        await lost.acquire(session_id)
-    assert await _forget(scene) == 25
-    moved = await here.acquire(MANY[0])
-
-    async with Reactor(on_host("gone"), runtime=lost.runtime) as reactor:
-        assert lost.runtime.held == {}
-        assert reactor.troubles == {}
-    assert [c.container_id for c in here.runtime.running()] == [moved.container_id]
-    assert scene.beat(MANY[0]) == 1
-
-
-async def test_s2_a_returning_host_whose_tombstones_have_gone_is_braked(
-    scene: Scene, lost: Actor, on_host: OnHost
-) -> None:
-    """Nothing in Redis speaks of these containers any more: a person decides."""
-    for session_id in MANY:
-        await lost.acquire(session_id)
-    await _forget(scene)
-    for session_id in MANY:
-        scene.redis.delete(scene.keys.record(session_id))
-
-    async with Reactor(on_host("gone"), runtime=lost.runtime) as reactor:
-        assert "25 orphan" in reactor.troubles["janitor"]
-        assert len(lost.runtime.running()) == 25
-    await lost.reconcile(force=True)
-    assert lost.runtime.held == {}
-
-
-async def test_s2_an_acquire_on_the_returned_host_replaces_its_old_container(
-    scene: Scene, lost: Actor, on_host: OnHost
-) -> None:
-    """It holds the name, and its spawn has ended: removed by ID, and a new generation made."""
-    old = await lost.acquire()
-    await _forget(scene)
-
-    async with SessionManager(on_host("gone"), runtime=lost.runtime) as sessions:
-        new = await sessions.acquire("s-1")
-
-    assert new.generation > old.generation
-    assert [c.container_id for c in lost.runtime.running()] == [new.container_id]
-
-
-async def test_s2_after_a_data_loss_a_returning_host_registers_only_what_runs_nowhere_else(
-    scene: Scene, lost: Actor, here: Actor
-) -> None:
-    """Its free ids are adopted with a full TTL; the one that was acquired elsewhere meanwhile is not."""
-    kept = await lost.acquire(S1)
-    await lost.acquire(S2)
-    await _forget(scene)
-    scene.flush()
-    moved = await here.acquire(S2)
-
-    await lost.reconcile()
-
-    assert [c.container_id for c in lost.runtime.running()] == [kept.container_id]
-    assert (scene.record(S1)["host"], scene.record(S2)["host"]) == ("gone", "here")
-    assert [c.container_id for c in here.runtime.running()] == [moved.container_id]
-
-
 async def test_p9_a_spawn_under_way_on_the_forgotten_host_is_undone_by_its_spawner(scene: Scene, lost: Actor) -> None:
     """It was not dead, only slow: its fence says that the record is not its own any more."""
     reserved = await lost.reserved(A)
@@ -321,24 +256,6 @@ async def test_a_person_is_asked_with_the_number_and_may_say_no(scene: Scene, lo
     assert await forget_host(on_host("here"), GONE, agreed=no) is None
     assert (asked, scene.state(S1), scene.state(S2)) == ([2], State.RUNNING, State.RUNNING)
     assert await forget_host(on_host("here"), GONE, agreed=lambda _: True) == 2
-
-
-async def test_a_forced_forgetting_of_a_running_reactor_leaves_no_session_twice(
-    scene: Scene, here: Actor, on_host: OnHost
-) -> None:
-    """It finds out by itself that nothing of it is known any more, binds its name again, and cleans up."""
-    engine = FakeRuntime(host=GONE)
-    async with (
-        Reactor(on_host("gone"), runtime=engine) as reactor,
-        SessionManager(on_host("gone"), runtime=engine) as sessions,
-    ):
-        await sessions.acquire("s-1")
-        await _forget(scene, force=True)
-        moved = await here.acquire()
-        reactor.sweep()
-        await wait_until(lambda: not engine.held, what="what was taken from it is removed")
-        await wait_until(lambda: bool(scene.redis.exists(scene.keys.engine(GONE))), what="its name is bound again")
-    assert [c.container_id for c in here.runtime.running()] == [moved.container_id]
 
 
 async def test_an_unreachable_redis_is_said(scene: Scene, on_host: OnHost) -> None:

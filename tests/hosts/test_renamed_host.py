@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -235,6 +236,25 @@ async def test_p1_an_interrupted_renaming_is_finished_by_the_next_start(
         assert scene.redis.zcard(scene.keys.due(NEW)) == 12
     assert scene.redis.smembers(scene.keys.hosts) == {NEW}
     assert len(engine.running()) == 12
+    assert len(scene.events("repaired")) == 1
+
+
+@pytest.mark.parametrize("script", [Script.RENAME_HOST, Script.REHOST])
+async def test_r20_a_lost_answer_to_a_renaming_is_asked_for_again(
+    scene: Scene, on_host: OnHost, engine: FakeRuntime, script: Script
+) -> None:
+    """It had its effect; everything moves once."""
+    await _sessions(on_host("old"), engine, "s-1", "s-2")
+
+    def losing(*how: Any) -> HookedLink:
+        link = HookedLink(*how)
+        link.lose(script)
+        return link
+
+    with patch("reactor.crew.RedisLink", losing):
+        async with open_crew(on_host("new"), runtime=engine):
+            assert {scene.record(i)["host"] for i in (S1, S2)} == {"new"}
+    assert scene.redis.zcard(scene.keys.due(NEW)) == 2
     assert len(scene.events("repaired")) == 1
 
 

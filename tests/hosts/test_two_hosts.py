@@ -175,9 +175,10 @@ async def test_p5_whoever_comes_second_after_a_data_loss_is_refused_while_it_run
         await sessions.acquire("s-1")
         scene.flush()
         async with open_crew(on_host("web"), runtime=second):
-            with pytest.raises(ConfigError, match="belongs to engine fake-two"):
-                await sessions.acquire("s-1")
-    assert (first.created[S1], second.created[S1]) == (1, 0)
+            for session_id in ("s-2", "s-1"):
+                with pytest.raises(ConfigError, match="belongs to engine fake-two"):
+                    await sessions.acquire(session_id)
+    assert (first.created[S1], first.created[S2], second.created[S1]) == (1, 0, 0)
     assert len(first.running()) == 1
 
 

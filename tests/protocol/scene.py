@@ -63,10 +63,16 @@ class Scene:
         return actor
 
     def stranger(
-        self, *, host: str = HOST, engine: FakeRuntime | None = None, limit: timedelta | None = None, **terms: Any
+        self,
+        *,
+        host: str = HOST,
+        engine: FakeRuntime | None = None,
+        limit: timedelta | None = None,
+        link: HookedLink | None = None,
+        **terms: Any,
     ) -> Actor:
         """Return a process that has not looked at Redis yet."""
-        link = HookedLink(self.server.url)
+        link = link or HookedLink(self.server.url)
         self._stack.push_async_callback(link.aclose)
         runtime = Door(engine or self.engine)
         deployment = Deployment("test")

@@ -1,15 +1,15 @@
 """Redis' clock against this machine's: a clock that jumped, went back or stands still proves no end."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from reactor.registry import Pulse
+from reactor.quarantine import ClockReading
 from reactor.registry.scripts import Script
 from reactor.registry.verdicts import Alive, Claimed, Grace, Mode
 from reactor.session import Token
 from reactor.teardown import Ended
-from tests.protocol.actor import HOST, S1
+from tests.protocol.actor import HOST
 from tests.protocol.scene import Scene
 from tests.services.clock import SetClock, redis_with_a_clock
 from tests.waiting import wait_until
@@ -19,10 +19,10 @@ HOUR = 3600
 
 
 @pytest.fixture
-def clock() -> AsyncIterator[SetClock]:
+def clock() -> Iterator[SetClock]:
     """A Redis whose clock is right so far."""
-    with redis_with_a_clock() as server:
-        yield server
+    with redis_with_a_clock() as found:
+        yield found
 
 
 @pytest.fixture
@@ -160,15 +160,10 @@ async def test_a_slow_redis_is_not_a_clock_that_moved(set_scene: Scene) -> None:
     await actor.spawn()
     scene.overdue()
 
-    async def slow() -> None:
-        actor.registry.evidence.expectation.note(
-            actor.registry.evidence.expectation._last.__class__(  # pyright: ignore
-                redis_ms=scene.now_ms() - 10_000, asked_ms=(now := actor.registry.evidence.clock.now_ms()),
-                told_ms=now, boot="x",
-            )
-        )  # fmt: skip
-
-    await slow()
+    evidence = actor.registry.evidence
+    here = evidence.clock.now_ms()
+    late = ClockReading(redis_ms=scene.now_ms() - 10_000, asked_ms=here, told_ms=here, boot=evidence.clock.boot)
+    evidence.expectation.note(late)  # as if the question had been under way for ten seconds
 
     assert isinstance(await actor.tear_down(), Ended)
     assert actor.link.answered.count(Script.EXAMINE) == 2, "the first one was not answered with a verdict"

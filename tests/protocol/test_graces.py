@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from reactor.registry.verdicts import Alive, Busy, Claimed, Grace, Mode
-from reactor.session import EndReason, Token
+from reactor.session import EndReason, SessionId, Token
 from tests.protocol.actor import HOST, S1
 from tests.protocol.scene import Scene
 from tests.waiting import wait_until
@@ -131,3 +131,52 @@ async def test_an_end_that_nobody_doubts_keeps_its_reason(scene: Scene) -> None:
     await wait_until(lambda: scene.now_ms() > deadline, what="the grace is over")
 
     assert (await actor.claimed(A)).reason is EndReason.EXPIRED
+
+
+@pytest.mark.parametrize("ttl_ms, doubted", [(299_000, True), (300_000, False), (900_000, False)])
+async def test_an_outage_counts_for_those_whose_heartbeats_it_can_have_cost(
+    scene: Scene, ttl_ms: int, *, doubted: bool
+) -> None:
+    """Commands failed for 100 s: longer than a third of the one TTL, not of the other."""
+    actor = await scene.actor()
+    await actor.spawn(ttl=timedelta(milliseconds=ttl_ms))
+    scene.end_by_hand()
+    outage = {"outage": "outage:1", "outage_at": scene.now_ms(), "outage_ms": 100_000}
+    scene.redis.hset(scene.keys.seen(HOST), mapping=outage)
+
+    assert isinstance(await actor.examine(Mode.CLAIM, A), Grace) is doubted
+
+
+async def test_one_grace_covers_every_doubt_that_stood_when_it_was_given(scene: Scene) -> None:
+    """A restart and the outage around it are two names of one thing to a session."""
+    actor = await scene.actor()
+    await actor.spawn()
+    scene.end_by_hand()
+    _doubt(scene, 1)
+    outage = {"outage": "outage:1", "outage_at": scene.now_ms(), "outage_ms": 900_000}
+    scene.redis.hset(scene.keys.seen(HOST), mapping=outage)
+    assert isinstance(await actor.examine(Mode.CLAIM, A), Grace)
+    _grace_over(scene)
+    scene.end_by_hand()
+
+    assert isinstance(await actor.examine(Mode.CLAIM, A), Claimed)
+
+
+async def test_a_wave_of_graces_does_not_end_at_once(scene: Scene) -> None:
+    """Each is a little longer than asked for, by its session's id: at most a tenth, and at most 30 s."""
+    actor = await scene.actor(grace=timedelta(seconds=100))
+    ids = [SessionId(f"s-{number}") for number in range(20)]
+    lengths: list[float] = []
+    for session_id in ids:
+        await actor.spawn(session_id, ttl=timedelta(seconds=90))
+        scene.end_by_hand(session_id)
+    _doubt(scene, 1)
+    for session_id in ids:
+        verdict = await actor.examine(Mode.CLAIM, A, session_id)
+        assert isinstance(verdict, Grace)
+        lengths.append(verdict.left.total_seconds())
+
+    assert min(lengths) >= 100
+    assert max(lengths) <= 110
+    assert max(lengths) - min(lengths) > 3
+    assert len(set(lengths)) == len(ids)

@@ -7,8 +7,8 @@ import pytest
 
 from reactor.errors import OutOfMemory, PermissionRefused, Unavailable
 from reactor.registry import RedisLink
-from reactor.registry.server import parse_server
 from reactor.registry.scripts import Script, load_script
+from reactor.registry.server import parse_server
 from reactor.registry.verdicts import Alive, Claimed, Live, Mode, Spawn
 from reactor.session import Detector, SessionId, State, Token
 from reactor.teardown import Ended

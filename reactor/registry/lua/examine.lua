@@ -15,7 +15,6 @@ local id, host, mode, token, lease_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonu
 local reason, expected, detector = ARGV[8], ARGV[9], ARGV[10]
 local RELOOK_MS = 1000
 local MAX_GRACES = 3
-local CLOCK_SLACK_MS = 2000
 local LONGEST_LEASE_MS = 60000
 local MASS_COUNT, MASS_SHARE, MASS_WINDOW_MS, HOLD_MS = 10, 0.2, 60000, 1000
 local SPREAD_SHARE, SPREAD_MS = 0.1, 30000
@@ -219,9 +218,7 @@ if (graces < MAX_GRACES or in_grace) and mode ~= 'deleted' then
     or (counts('outage', record.graced_outage) and tonumber(seen.outage_ms) * 3 > ttl) then
     return give_grace()
   end
-  local expected = tonumber(ARGV[11])
-  local far = math.min(CLOCK_SLACK_MS, ttl / 3) + tonumber(ARGV[12])
-  if stirred(KEYS[4], true) or (expected > 0 and math.abs(now - expected) > far) then
+  if stirred(KEYS[4], true) or out_of_step(now, ARGV[11], ARGV[12], math.min(CLOCK_SLACK_MS, ttl / 3)) then
     return { 'UNSURE' }
   end
   local limit = math.max(MASS_COUNT, math.floor(MASS_SHARE * redis.call('ZCARD', KEYS[3])))

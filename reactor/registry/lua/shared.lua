@@ -1,6 +1,7 @@
 -- What every script shares; put in front of each by scripts.py. Pure helpers, no keys of their own.
 local SCHEMA = '1'
 local STREAM_CAP = '10000'
+local CLOCK_SLACK_MS = 2000
 
 -- Lua prints numbers above 14 digits as 1.7638e+15; every number that leaves a script goes through here.
 local function text(number)
@@ -51,6 +52,13 @@ local function stirred(seen_key, evictions)
   local info = redis.call('INFO', 'stats', 'replication')
   local seen = redis.call('HMGET', seen_key, 'replid', 'evicted')
   return seen[1] ~= said(info, 'master_replid') or (evictions and seen[2] ~= said(info, 'evicted_keys'))
+end
+
+-- Whether Redis' clock is not where the caller expects it (0: he does not know): it was set, or the call was long under
+-- way. Either is for a witness to find out.
+local function out_of_step(now_ms, expected_ms, honest_ms, slack_ms)
+  local expected = tonumber(expected_ms)
+  return expected > 0 and math.abs(now_ms - expected) > slack_ms + tonumber(honest_ms)
 end
 
 -- Whether the record of a spawn may have been evicted: Redis was found to have evicted keys since then.

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- A reactor says that it watches this host's engine, how far ahead it must look, and that Redis works for it.
 -- KEYS  seen meta
--- ARGV  run_id watched_ms ahead_ms well (1: all its commands work)
+-- ARGV  run_id watched_ms ahead_ms well (1: all its commands work) clock_ms clock_slack_ms (as in examine)
 -- returns {OK, db, quarantine, outage} | {UNSURE}; what is new to the caller another process of this host witnessed
 local GAP_MS = 10000
 local PRESENT_MS = 5000 -- how long a reactor counts as running after its last word, whether or not its engine answers
@@ -10,6 +10,9 @@ if doubt or stirred(KEYS[1], true) then
   return { 'UNSURE' }
 end
 local now = math.floor(clock() / 1000)
+if out_of_step(now, ARGV[5], ARGV[6], CLOCK_SLACK_MS) then
+  return { 'UNSURE' }
+end
 local seen = redis.call('HMGET', KEYS[1], 'quarantine', 'outage', 'refused', 'well_at')
 local refused = refusals(redis.call('INFO', 'errorstats'))
 if seen[3] ~= refused and now - tonumber(seen[4] or '0') > GAP_MS then

@@ -16,7 +16,9 @@ for at = 10, last, 2 do
     return 'CHANGED'
   end
 end
-redis.call('HSET', KEYS[1], 'db', ARGV[6], 'deployment', ARGV[7], 'layout', ARGV[8])
+if meta[1] ~= ARGV[6] or meta[2] ~= ARGV[7] then
+  redis.call('HSET', KEYS[1], 'db', ARGV[6], 'deployment', ARGV[7], 'layout', ARGV[8])
+end
 if #ARGV > last then
   redis.call('HSET', KEYS[2], unpack(ARGV, last + 1))
 end
