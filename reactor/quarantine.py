@@ -22,8 +22,8 @@ BASELINE_MS = 60_000
 """How long a reading of the clock is compared with before a newer one replaces it, so that small steps add up."""
 STILL_SHARE = 10
 """A clock that went less than a tenth of the time that passed stands still."""
-GAP_MS = 10_000
-"""Reactors look every 2 s; nobody watched where the last good look is older than this."""
+GAP_MS = 4000
+"""Reactors look every 2 s; nobody watched where the last good look is older than two of these."""
 SHORTEST_OUTAGE_MS = 600
 """A shorter one costs no session a heartbeat: the shortest TTL is 2 s, and a beat is due every third of it."""
 

@@ -59,6 +59,8 @@ class Reactor:
         self._stack = AsyncExitStack()
         self._sweep = anyio.Event()
         self._swept = anyio.Event()
+        self._compared = False
+        """Whether belief and engine were compared since the last gap; before that nobody may rely on our watch."""
         self.started = False
         self.troubles: dict[str, str] = {}
         """What a detector or the janitor last stumbled over, by its name; empty while all is well."""
@@ -96,7 +98,9 @@ class Reactor:
     def _start_detectors(self, tasks: TaskGroup, listening: socket.socket | None) -> None:
         registry = self.crew.registry
         presence = expiry.Presence(
-            registry, watched=lambda: self.engine_watch.stands, hearing=lambda: self.events.hearing
+            registry,
+            watched=lambda: self.engine_watch.stands and self._compared,
+            hearing=lambda: self.events.hearing,
         )
         tasks.start_soon(self.events.listen, Trouble("events", self.troubles))
         tasks.start_soon(self.events.prove, Trouble("canary", self.troubles))
@@ -130,6 +134,7 @@ class Reactor:
 
     def sweep(self) -> None:
         """Ask for a reconcile now; several requests before it begins are one."""
+        self._compared = False
         self._sweep.set()
 
     def readiness(self) -> dict[str, object]:
@@ -174,6 +179,7 @@ class Reactor:
             trouble.failed(error)
             return False
         trouble.over()
+        self._compared = not self._sweep.is_set()
         logger.debug("reconcile done", extra={"action": "reconcile", "drift": drift})
         return settled
 

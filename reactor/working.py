@@ -42,7 +42,7 @@ class Worker:
         self._failed: set[SessionId] = set()
         """Their last teardown failed."""
         self._held_again = 0
-        self._later: dict[SessionId, Hint] = {}
+        self.later: dict[SessionId, Hint] = {}
         """Failed ones that found all of their hands taken."""
 
     async def work(self) -> None:
@@ -64,7 +64,7 @@ class Worker:
         if session_id not in self._failed:
             await self._try(session_id, hint)
         elif self._held_again >= AGAIN_HANDS:
-            self._later[session_id] = hint
+            self.later[session_id] = hint
             await self._postpone(session_id)
         else:
             self._held_again += 1
@@ -75,9 +75,9 @@ class Worker:
                 self._let_one_in()
 
     def _let_one_in(self) -> None:
-        if self._later:
-            session_id = next(iter(self._later))
-            hint = self._later.pop(session_id)
+        if self.later:
+            session_id = next(iter(self.later))
+            hint = self.later.pop(session_id)
             self._queue.add(session_id, hint.detector, hint.died, deleted=hint.deleted)
 
     async def _try(self, session_id: SessionId, hint: Hint) -> None:

@@ -53,6 +53,7 @@ ONCE = (
     "journey/test_sidecar",
     "journey/test_neighbours",
     "journey/test_redis",
+    "protocol/test_clocks",
     "runtime/test_docker",
     "selftest/test_killed",
     "selftest/test_selftest",

@@ -67,7 +67,7 @@ def observed(case: Case) -> Observation:
     )  # fmt: skip
 
 
-def kind_of(case: Case) -> str:
+def kind_of(case: Case) -> str:  # noqa: PLR0911 (a table, row by row)
     """Return the kind of quarantine that a row must lead to, told independently: the strongest evidence names it."""
     if case.run_id == "nothing":
         if case.records:

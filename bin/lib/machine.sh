@@ -19,6 +19,7 @@ missing_packages() { # prints the Debian packages whose program is not here
   have ip || echo iproute2
   have busybox && busybox --list | grep -qx httpd && ! ldd "$(command -v busybox)" >/dev/null 2>&1 || echo busybox-static
   have debootstrap || echo debootstrap
+  have faketime || echo faketime
   engine_answers && return 0
   have dockerd || echo docker.io
   have iptables || echo iptables

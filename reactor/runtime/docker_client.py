@@ -139,17 +139,20 @@ class DockerClient:
             await self._refused(response, path)
         failure: Exception | None = None
         sender, receiver = anyio.create_memory_object_stream[Json](_BACKLOG)
-        async with anyio.create_task_group() as tasks, receiver:
-            tasks.start_soon(_pump, response, sender)
-            if proof is not None:
-                tasks.start_soon(_close_after, proof, response)
-            try:
-                yield receiver
-            except Exception as error:  # noqa: BLE001 (raised again below: a task group would wrap it)
-                failure = error
-            finally:
-                hang_up(response)
-                tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks, receiver:
+                tasks.start_soon(_pump, response, sender)
+                if proof is not None:
+                    tasks.start_soon(_close_after, proof, response)
+                try:
+                    yield receiver
+                except Exception as error:  # noqa: BLE001 (raised again below: a task group would wrap it)
+                    failure = error
+                finally:
+                    hang_up(response)
+                    tasks.cancel_scope.cancel()
+        finally:
+            response.close()  # the reader does it, unless it was cancelled before it began
         if failure is not None:
             raise failure
 

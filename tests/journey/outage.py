@@ -15,6 +15,8 @@ from typing import Any
 import anyio
 import redis
 import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from reactor import Reactor, SessionManager, Settings
 from reactor.errors import AcquireTimeout, Unavailable
@@ -45,7 +47,9 @@ class Stage:
     @property
     def client(self) -> Any:
         """A plain client, for one question."""
-        return redis.Redis.from_url(self.server.url, decode_responses=True, socket_timeout=5)
+        return redis.Redis.from_url(
+            self.server.url, decode_responses=True, socket_timeout=5, retry=Retry(NoBackoff(), 0)
+        )
 
     def seen(self) -> dict[str, str]:
         """Return what the host has written down."""
@@ -59,8 +63,11 @@ class Stage:
         return [fields for _, fields in entries if fields["event"] == name]
 
     def doubts(self) -> list[str]:
-        """Return the kinds of quarantine that were begun, in order."""
-        return [entry["reason"].partition(":")[0] for entry in self.events("quarantine")]
+        """Return the kinds of quarantine that were begun, in order; none where Redis does not say."""
+        try:
+            return [entry["reason"].partition(":")[0] for entry in self.events("quarantine")]
+        except redis.RedisError:
+            return []
 
     def held(self) -> set[str]:
         """Return the sessions that have a container."""
@@ -115,7 +122,9 @@ class Stage:
         told = self.answers.setdefault(session_id, [])
         key = self.keys.heartbeat(SessionId(session_id))
         period = TTL.total_seconds() / 3
-        client: Any = redis.asyncio.Redis.from_url(self.server.url, socket_timeout=period, socket_connect_timeout=period)
+        client: Any = redis.asyncio.Redis.from_url(
+            self.server.url, socket_timeout=period, socket_connect_timeout=period
+        )
         at = anyio.current_time()
         try:
             while True:

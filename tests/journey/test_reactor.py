@@ -12,7 +12,7 @@ from reactor import Reactor, SessionManager, Settings
 from reactor.audit import follow_events
 from reactor.errors import Unavailable
 from reactor.expiry import Events
-from reactor.session import SessionId
+from reactor.session import Detector, SessionId
 from reactor.templates import Template
 from tests.fakes.runtime import FakeRuntime
 from tests.services.redis import RedisServer
@@ -55,15 +55,45 @@ async def test_the_event_that_a_look_causes_is_not_a_finding_of_its_own(settings
     """A session that is being looked at is not enqueued for the event; any other one is."""
     async with both(settings, FakeRuntime()) as (reactor, _):
         found: list[str] = []
-        events = Events(
-            reactor.crew.registry, lambda i, _: found.append(i), deadlines=reactor.deadlines, on_gap=lambda: None
-        )
+
+        def enqueue(session_id: SessionId, _: Detector, /, *, deleted: bool = False) -> None:
+            assert not deleted
+            found.append(session_id)
+
+        events = Events(reactor.crew.registry, enqueue, deadlines=reactor.deadlines, on_gap=lambda: None)
         reactor.deadlines.looking = frozenset({SessionId("looked-at")})
         for name in ("looked-at", "other"):
             channel = f"__keyspace@0__:mcp:session:{name}:heartbeat".encode()
             events.on_message(channel, b"expired")
             events.on_message(channel, b"expire")
         assert found == ["other"]
+
+
+async def test_a_del_is_enqueued_as_what_it_is_even_during_a_look(settings: Settings) -> None:
+    """Somebody deleted the key: that is his own end, which no look causes, and no quarantine delays."""
+    async with both(settings, FakeRuntime()) as (reactor, sessions):
+        heard: list[tuple[str, bool]] = []
+
+        def enqueue(session_id: SessionId, _: Detector, /, *, deleted: bool = False) -> None:
+            heard.append((session_id, deleted))
+
+        events = Events(reactor.crew.registry, enqueue, deadlines=reactor.deadlines, on_gap=lambda: None)
+        reactor.deadlines.looking = frozenset({SessionId("looked-at")})
+        for name, event in (("looked-at", b"del"), ("other", b"evicted"), ("other", b"expire")):
+            events.on_message(f"__keyspace@0__:mcp:session:{name}:heartbeat".encode(), event)
+        assert heard == [("looked-at", True), ("other", False)]
+
+        await sessions.acquire("leaves", ttl=timedelta(minutes=5))
+        with redis.Redis.from_url(settings.redis_url) as client:
+            now = int(client.time()[0]) * 1000
+            client.hset("mcp:host:fake-host:seen", mapping={"quarantine": "run:1", "quarantine_at": str(now)})
+            client.delete("mcp:session:leaves:heartbeat")
+
+        async def gone() -> bool:
+            return bool(await ended(settings, "leaves"))
+
+        await wait_until(gone, 20, "it ended at once")
+        assert await ended(settings, "leaves") == [("ended_by_client", "event")]
 
 
 async def test_a_container_that_dies_ends_its_session(settings: Settings) -> None:

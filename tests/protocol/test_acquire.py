@@ -12,7 +12,7 @@ from reactor.registry.verdicts import Mode
 from reactor.session import ContainerId, DatabaseId, Deployment, Generation, Session, SessionId, State, Token
 from reactor.templates import Template
 from tests.fakes.script import Verb
-from tests.protocol.actor import S1, Actor
+from tests.protocol.actor import HOST, S1, Actor
 from tests.protocol.scene import Scene
 
 A, B = Token("a"), Token("b")
@@ -156,6 +156,19 @@ async def test_a_live_session_is_inspected_unless_its_engine_is_watched(scene: S
     assert (await actor.acquire()).created is False
 
     assert actor.runtime.count("inspect") == before + (0 if watched else 1)
+
+
+async def test_a_rewound_record_is_not_handed_out_because_its_engine_was_watched(scene: Scene) -> None:
+    """R3: Redis came back from before the container was removed, and so did the word of those who watched."""
+    actor = await scene.actor()
+    gone = await actor.acquire()
+    await actor.registry.evidence.watch(watched_ms=60_000, ahead_ms=0)
+    scene.engine.vanish(ContainerId(str(gone.container_id)))
+    scene.redis.hset(scene.keys.seen(HOST), "run_id", "the one before")
+
+    session = await (await scene.actor()).acquire()
+
+    assert scene.running() == [session.container_id]
 
 
 async def test_another_hosts_session_is_handed_out_without_its_address(scene: Scene) -> None:

@@ -210,3 +210,21 @@ async def test_a_proxy_that_drops_the_filter_cannot_make_foreign_containers_ours
         found = await runtime.containers(prefix="mcp", deployment=Deployment("d"))
         assert [one.container_id for one in found] == ["3"]
         await runtime.aclose()
+
+
+async def test_an_answer_of_another_shape_is_unknown_whatever_was_asked(tmp_path: Path) -> None:
+    """What is JSON and no engine's (a proxy's page) is Unavailable: it never ends the sidecar with a bug."""
+    strange: list[object] = [{"unexpected": True}, [7], ["x"], "words", 7, {"Id": 7, "State": "running"}, {"State": []}]
+    for status in (200, 201, 409):
+        for shape in strange:
+            async with serve(tmp_path / "s.sock", stub(lambda _, s=status, body=shape: reply(s, body))) as host:
+                runtime = await DockerRuntime.connect(host)
+                for ask in (
+                    lambda r=runtime: r.inspect(CONTAINER),
+                    lambda r=runtime: r.start(CONTAINER),
+                    lambda r=runtime: r.remove(CONTAINER, grace=timedelta(seconds=1)),
+                    lambda r=runtime: r.containers(prefix="mcp"),
+                ):
+                    with pytest.raises(Unavailable):
+                        await ask()
+                await runtime.aclose()

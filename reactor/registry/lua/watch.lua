@@ -3,7 +3,7 @@
 -- KEYS  seen meta
 -- ARGV  run_id watched_ms ahead_ms well (1: all its commands work) clock_ms clock_slack_ms (as in examine)
 -- returns {OK, db, quarantine, outage} | {UNSURE}; what is new to the caller another process of this host witnessed
-local GAP_MS = 10000
+local GAP_MS = 4000
 local PRESENT_MS = 5000 -- how long a reactor counts as running after its last word, whether or not its engine answers
 local doubt, db = unsure(KEYS[1], KEYS[2], ARGV[1])
 if doubt or stirred(KEYS[1], true) then

@@ -22,6 +22,8 @@ end
 if #ARGV > last then
   redis.call('HSET', KEYS[2], unpack(ARGV, last + 1))
 end
+-- Who watched the engine compared it with another Redis: a rewound record may name a container that is long gone.
+redis.call('HDEL', KEYS[2], 'watched_until')
 for at = 2, 3 do
   if ARGV[at] ~= '' then
     log(KEYS[3], 'quarantine', '', { 'host', ARGV[1], 'reason', ARGV[at] })
