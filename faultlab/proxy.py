@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["BlackHole", "Cut", "Delay", "Drip", "Fault", "FaultProxy", "Link", "OneWay", "Pass", "Refuse", "Way"]
 
 CHUNK: Final = 65536
+ASKED: Final = 4096
+"""How much of a connection's first requests is kept, to know it by."""
 
 
 class FaultProxy:
@@ -95,6 +97,17 @@ class FaultProxy:
         self.hits["Reset"] += len(links)
         return len(links)
 
+    def hush(self, matching: bytes) -> int:
+        """Withhold for ever all answers on the connections whose first requests match; returns how many these are.
+
+        The client sees a half-open link: `hush(b"PSUBSCRIBE")` is the subscriber's alone.
+        """
+        links = [link for link in self.links if re.search(matching, link.asked)]
+        for link in links:
+            link.silenced.set()
+        self.hits["Hush"] += len(links)
+        return len(links)
+
     # ------------------------------------------------------------------ one connection
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -146,6 +159,8 @@ class FaultProxy:
             data = await source.read(CHUNK)
             if way is Way.ANSWERS and not link.begun:
                 link.begun = data
+            elif way is Way.REQUESTS and len(link.asked) < ASKED:
+                link.asked += data
             if not await self._deliver(link, data, sink, way):
                 link.close()
                 return

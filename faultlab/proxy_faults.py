@@ -89,6 +89,8 @@ class Link:
     """Its request matched a cut: it ends at the answer."""
     label: str = ""
     """What it carries, where the proxy can read it: the path."""
+    asked: bytes = b""
+    """The first bytes of its requests."""
     begun: bytes = b""
     """The first bytes of the server's answer."""
     silenced: asyncio.Event = field(default_factory=asyncio.Event)

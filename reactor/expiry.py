@@ -33,9 +33,9 @@ LONGEST_SLEEP = timedelta(seconds=1)
 """New sessions and marks of other hosts come without a message; the shortest TTL is twice this."""
 UNREADABLE = timedelta(seconds=30)
 """When to look again at a record that is not ours to touch."""
-AHEAD = timedelta(seconds=30)
+AHEAD = timedelta(seconds=20)
 """Without notifications every session is looked at this often, so that an early DEL is seen."""
-CANARY_EVERY = 15.0
+CANARY_EVERY = 5.0
 CANARY_LIMIT = 2.0
 TELL_EVERY = 2.0
 ASK_EVERY = 0.5
@@ -164,7 +164,7 @@ class Events:
             self._enqueue(parsed[0], Detector.EVENT)
 
     async def prove(self, trouble: Trouble) -> None:
-        """Send a canary through the whole path every 15 s, for ever, and keep `hearing` true to it."""
+        """Send a canary through the whole path every 5 s, for ever, and keep `hearing` true to it."""
         await self._stands.wait()
         while True:
             await trouble.persist(self._fly)

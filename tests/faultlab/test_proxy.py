@@ -108,6 +108,18 @@ async def test_refuse_and_reset(wire: FaultProxy) -> None:
     assert wire.hits["Reset"] == 1
 
 
+async def test_one_connection_of_many_can_be_made_half_open(wire: FaultProxy) -> None:
+    """The one that asked for something goes silent; the others go on."""
+    async with through(wire) as client, through(wire) as other:
+        await client.set("mark", "1")
+        assert wire.hush(rb"mark") == 1
+        await other.ping()
+        with anyio.move_on_after(0.2) as limit:
+            await client.ping()
+        assert limit.cancelled_caught
+    assert wire.hits["Hush"] == 1
+
+
 @asynccontextmanager
 async def docker_wire(directory: Path, done: list[str]) -> AsyncGenerator[DockerProxy]:
     """A proxy in front of a server that notes what it did and says 204."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -49,10 +48,6 @@ class LastingEngine:
         """The address as DOCKER_HOST takes it."""
         return f"unix://{self.directory}/docker.sock"
 
-    def data(self, container_id: str) -> Path:
-        """The directory that the engine keeps about a container."""
-        return self.directory / "data" / "containers" / container_id
-
     # ------------------------------------------------------------------ what can happen to an engine
 
     def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
@@ -66,6 +61,11 @@ class LastingEngine:
         for victim in self._tree()[2:]:  # after the namespace's maker and its process 1
             _send(victim, signal.SIGKILL)
         block_until(lambda: not self._all("dockerd"), PAUSE_S, "nothing runs")
+
+    def protect(self, container_id: str, *, on: bool) -> None:
+        """Make what it keeps about a container immutable, so that its removal fails, or let it go."""
+        kept = self.directory / "data" / "containers" / container_id
+        subprocess.run(["chattr", "+i" if on else "-i", kept], capture_output=not on, check=on)
 
     def start_again(self) -> None:
         """Start dockerd; it answers when this returns."""
@@ -85,7 +85,9 @@ class LastingEngine:
 
     def shim(self, container_id: str) -> psutil.Process:
         """Return the process that stands between containerd and a container."""
-        (found,) = [one for one in self._tree() if one.name() == "containerd-shim" and container_id in one.cmdline()]
+        (found,) = [
+            one for one in self._tree() if one.name().startswith("containerd-shim") and container_id in one.cmdline()
+        ]
         return found
 
     def heal(self) -> None:
@@ -144,7 +146,7 @@ class LastingEngine:
     async def clear(self) -> None:
         """Remove every container."""
         for container_id in await self.containers():
-            shutil.which("chattr") and subprocess.run(["chattr", "-i", self.data(container_id)], check=False)
+            self.protect(container_id, on=False)
             await self.by_hand("DELETE", container_id, "?force=1&v=1")
 
             async def gone(container_id: str = container_id) -> bool:
@@ -156,14 +158,13 @@ class LastingEngine:
 @contextmanager
 def lasting_engine() -> Generator[LastingEngine]:
     """An engine with the idle image, for the time of the block."""
-    directory = Path(tempfile.mkdtemp(prefix="srfault.", dir="/var/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix="srfault."))
     die_with_me = ["setpriv", "--pdeathsig", "TERM"]
     process = subprocess.Popen(
         [*die_with_me, "bash", str(SCRIPT), "--lasting", str(directory), "--live-restore"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=sys.stderr,
-        env={**os.environ, "TMPDIR": "/var/tmp"},
     )
     engine = LastingEngine(directory=directory, process=process)
     try:

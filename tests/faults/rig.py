@@ -20,7 +20,7 @@ from reactor.session import Session, SessionId
 from tests.faults.engine import LastingEngine
 from tests.waiting import wait_until
 
-PATIENCE = 15.0
+PATIENCE = 45.0
 """Seconds that a test waits for what must come: far more than it takes, for a loaded machine."""
 CREATE = "/containers/create"
 START = "/containers/[0-9a-f]+/start"
@@ -38,9 +38,14 @@ class Rig:
 
     @asynccontextmanager
     async def both(self) -> AsyncGenerator[tuple[Reactor, SessionManager]]:
-        """Run a reactor and an application."""
+        """Run a reactor and an application; where the body fails, what it had hurt is healed, or they would not end."""
         async with Reactor(self.settings) as reactor, SessionManager(self.settings) as sessions:
-            yield reactor, sessions
+            try:
+                yield reactor, sessions
+            except BaseException:
+                self.proxy.heal()
+                self.engine.thaw()
+                raise
 
     def end(self, session_id: str) -> None:
         """Do what a client does that has finished: delete its heartbeat key."""
@@ -52,7 +57,15 @@ class Rig:
 
     def state(self, session_id: str) -> str:
         """Return the state in the record, empty without one."""
-        return cast("bytes | None", self.client.hget(f"mcp:session:{session_id}", "state") or b"").decode()
+        found = cast("bytes | None", self.client.hget(f"mcp:session:{session_id}", "state"))
+        return (found or b"").decode()
+
+    @property
+    def watched(self) -> bool:
+        """Whether acquires are told that this host's engine is watched."""
+        until = cast("bytes | None", self.client.hget(f"mcp:host:{self.settings.host}:seen", "watched_until"))
+        seconds, micros = self.client.time()
+        return int(until or 0) > seconds * 1000 + micros // 1000
 
     def entries(self, session_id: str) -> list[dict[str, str]]:
         """Return the audit entries of a session, oldest first."""
@@ -84,7 +97,9 @@ class Rig:
             there = await self.engine.container(session.container_id or "")
             return there is None and self.state(session.session_id) in ("ended", "")
 
-        await wait_until(is_gone, PATIENCE, f"{session.session_id} is gone; its story: {self.story(session.session_id)}")
+        await wait_until(
+            is_gone, PATIENCE, f"{session.session_id} is gone; its story: {self.story(session.session_id)}"
+        )
 
     async def record(self, reactor: Reactor, session_id: str) -> Record:
         """Return the record as the reactor reads it."""
