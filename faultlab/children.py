@@ -36,6 +36,8 @@ class Child:
         self, command: Sequence[str], log: Path, *, env: Mapping[str, str], last_words: signal.Signals = signal.SIGKILL
     ) -> None:
         """Start it; `last_words` is what the kernel sends it should the laboratory be killed."""
+        self.meant = False
+        """Whether somebody here told it to end."""
         self._log_file = log
         self._log_from = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
@@ -67,6 +69,7 @@ class Child:
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it still runs."""
         if self.running:
+            self.meant = self.meant or number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
             self.process.send_signal(number)
 
     async def ended(self, limit: float) -> int | None:
@@ -126,6 +129,14 @@ def bury(dead_before: set[int]) -> set[int]:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
     return dead
+
+
+async def bury_adopted() -> None:
+    """Go on burying adopted children for ever."""
+    dead: set[int] = set()
+    while True:
+        await asyncio.sleep(1)
+        dead = bury(dead)
 
 
 def children(pid: int) -> set[int]:

@@ -121,6 +121,8 @@ class Belief(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     deadline: float | None = None
     immortal: bool = False
+    score: float | None = None
+    """When its host looks at it at the latest: it knows of no later deadline."""
 
 
 class KeyEvent(Entry, frozen=True, tag="key"):
@@ -166,7 +168,7 @@ class Act(Entry, frozen=True, tag="act"):
 
 
 class Mark(Entry, frozen=True, tag="mark"):
-    """A point of the run: `begin`, `calm` and `stir` around the quiescence, `probe`, `end`."""
+    """A point of the run: `begin`, `probe`, `calm` and `stir` around the quiescence, `end`; or a `crash`."""
 
     t: float
     name: str

@@ -23,14 +23,15 @@ _LASTING = re.compile(rf"{PREFIX}:(hosts|events|meta|host:[^:]+:(seen|engine))")
 
 async def leftovers(world: World) -> tuple[list[str], list[str], list[str]]:
     """Return the containers of the deployment, those of them that have a process, and keys that should be gone."""
-    containers = await _containers(world)
+    containers = await containers_of(world)
     scanner = Scanner(world.writer)
     scanner.look()
     processes = [container for container in containers if scanner.runs(container)]
     return containers, processes, await _keys(world)
 
 
-async def _containers(world: World) -> list[str]:
+async def containers_of(world: World) -> list[str]:
+    """Return the containers of the deployment, in any state."""
     ours = {f"{LABEL}prefix": PREFIX, f"{LABEL}deployment": world.deployment}
     found: list[str] = []
     for host in world.hosts:

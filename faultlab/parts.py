@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from faultlab.children import python_environment
+
 if TYPE_CHECKING:
     from faultlab.children import Child
     from faultlab.docker_proxy import DockerProxy
@@ -64,3 +66,21 @@ class Sidecar:
     name: str
     door: Door
     child: Child | None = None
+
+
+def environment(plan: Plan, deployment: str, door: Door) -> dict[str, str]:
+    """Return the settings of a program behind a door."""
+    return python_environment(
+        REDIS_URL=f"redis://127.0.0.1:{door.redis.port}",
+        **({} if door.docker is None else {"DOCKER_HOST": door.docker.address}),
+        REACTOR_RUNTIME=plan.runtime,
+        REACTOR_PREFIX=PREFIX,
+        REACTOR_DEPLOYMENT=deployment,
+        REACTOR_HOST=door.host.name,
+        REACTOR_CONFIG=str(plan.directory / door.host.name / "reactor.toml"),
+        REACTOR_JANITOR_EVERY=f"{JANITOR_S}s",
+        REACTOR_STOP_GRACE=f"{STOP_GRACE_S}s",
+        REACTOR_ACQUIRE_TIMEOUT=f"{ACQUIRE_TIMEOUT_S}s",
+        REACTOR_LISTEN="",
+        XDG_STATE_HOME=str(door.host.state),
+    )

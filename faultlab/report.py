@@ -25,6 +25,7 @@ ROWS = (
     ("foreign touched", ("S3",)),
     ("untrue answers", ("S6", "S7")),
     ("late or unbounded", ("L1", "L5", "L9", "L10", "S8", "S14")),
+    ("crashed programs", ("crash",)),
     ("void (the run itself)", ("gate",)),
 )
 SHOWN = 40

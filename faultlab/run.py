@@ -17,8 +17,8 @@ from faultlab.entries import Fault, Left
 from faultlab.faults.catalogue import kinds
 from faultlab.faults.scene import Flag, Kind, Scene
 from faultlab.history import now
-from faultlab.leftovers import leftovers
-from faultlab.parts import ACQUIRE_TIMEOUT_S, JANITOR_S, STOP_GRACE_S, TTLS, Plan
+from faultlab.leftovers import containers_of, leftovers
+from faultlab.parts import ACQUIRE_TIMEOUT_S, JANITOR_S, PREFIX, STOP_GRACE_S, TTLS, Plan
 from faultlab.world import World
 
 if TYPE_CHECKING:
@@ -125,14 +125,14 @@ async def _last(world: World, say: Callable[[str], None]) -> None:
     world.start_client("prober-0", {"prober": 1})
     await world.clients["prober-0"].ended(60)
     await world.stop_clients()
-    await _settled(world, 0)
+    await _settled(world)
     world.start_client("idler-0", {"idler": 2})
     await world.clients["idler-0"].ended(60)
     await asyncio.sleep(JANITOR_S)
     world.mark("calm")
     await asyncio.sleep(CALM_S)
     world.mark("stir")
-    await _settled(world, 0)
+    await _settled(world)
     say("SIGTERM")
     await asyncio.gather(*(world.stop_reactor(one) for one in world.sidecars))
     world.write_requests()
@@ -146,10 +146,12 @@ async def _last(world: World, say: Callable[[str], None]) -> None:
     await world.stop_observer()
 
 
-async def _settled(world: World, most: int) -> None:
-    """Wait until no more than so many sessions live and their containers are gone, or the bound is over."""
+async def _settled(world: World) -> None:
+    """Wait until no container is left and nobody holds a claim, or the bound is over."""
 
     async def settled() -> bool:
-        return len((await leftovers(world))[0]) <= most
+        await asyncio.sleep(0.3)
+        due = [await world.admin.zcard(f"{PREFIX}:host:{host.name}:due") for host in world.hosts]
+        return not any(due) and not await containers_of(world)
 
     await until(settled, max(TTLS) + 30 + CLAIM_LEASE_S + BACK_OFF_S + ENGINE_S)

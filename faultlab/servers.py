@@ -11,7 +11,12 @@ import os
 import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from redis import exceptions
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
 
 from faultlab.children import ROOT, Child, NotStarted, processes_with, python_environment, until
 from faultlab.wire import ask
@@ -54,6 +59,12 @@ class LabRedis(RedisServer):
     async def crash(self) -> None:
         """End it as a crash does."""
         await asyncio.get_running_loop().run_in_executor(self._hand, self.kill)
+
+    def client(self) -> Any:
+        """Return a client that is asked right after a crash, too, when its connections are dead and data is read."""
+        errors = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.BusyLoadingError)
+        patient = Retry(ConstantBackoff(0.1), 100, supported_errors=errors)
+        return Redis.from_url(self.url, socket_timeout=5, decode_responses=True, retry=patient)
 
     @property
     def data(self) -> Path:

@@ -17,9 +17,18 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
-from redis.asyncio import Redis
 
-from faultlab.children import Child, NotStarted, bury, descendants, python, python_environment, state_of, until
+from faultlab.children import (
+    Child,
+    NotStarted,
+    bury,
+    bury_adopted,
+    descendants,
+    python,
+    python_environment,
+    state_of,
+    until,
+)
 from faultlab.clients import Orders
 from faultlab.decoys import Decoys
 from faultlab.docker_proxy import DockerProxy
@@ -38,6 +47,7 @@ from faultlab.parts import (
     Host,
     Plan,
     Sidecar,
+    environment,
 )
 from faultlab.proxy import FaultProxy
 from faultlab.servers import LabEngine, LabRedis
@@ -89,11 +99,11 @@ class World:
 
     async def _build(self) -> None:
         plan = self.plan
-        reaper = asyncio.create_task(_bury())
-        self._stack.callback(reaper.cancel)
+        for task in (asyncio.create_task(bury_adopted()), asyncio.create_task(self._notice())):
+            self._stack.callback(task.cancel)
         self._stack.callback(self.redis.remove)
         await self.redis.up()
-        self.admin = Redis.from_url(self.redis.url, socket_timeout=5, decode_responses=True)
+        self.admin = self.redis.client()
         self._stack.push_async_callback(self.admin.aclose)
         names = [f"h{number}" for number in range(1, plan.hosts + 1)]
         self.hosts = list(await asyncio.gather(*(self._host(name) for name in names)))
@@ -135,23 +145,6 @@ class World:
             docker = DockerProxy(f"unix://{self.plan.directory}/{name}.sock", f"unix://{host.engine.socket}")
             await self._stack.enter_async_context(docker)
         return Door(host=host, name=name, redis=redis, docker=docker)
-
-    def environment(self, door: Door) -> dict[str, str]:
-        """Return the settings of a program behind a door."""
-        return python_environment(
-            REDIS_URL=f"redis://127.0.0.1:{door.redis.port}",
-            **({} if door.docker is None else {"DOCKER_HOST": door.docker.address}),
-            REACTOR_RUNTIME=self.plan.runtime,
-            REACTOR_PREFIX=PREFIX,
-            REACTOR_DEPLOYMENT=self.deployment,
-            REACTOR_HOST=door.host.name,
-            REACTOR_CONFIG=str(self.plan.directory / door.host.name / "reactor.toml"),
-            REACTOR_JANITOR_EVERY=f"{JANITOR_S}s",
-            REACTOR_STOP_GRACE=f"{STOP_GRACE_S}s",
-            REACTOR_ACQUIRE_TIMEOUT=f"{ACQUIRE_TIMEOUT_S}s",
-            REACTOR_LISTEN="",
-            XDG_STATE_HOME=str(door.host.state),
-        )
 
     def _write_setup(self) -> None:
         plan = self.plan
@@ -198,7 +191,7 @@ class World:
         """Start a reactor; `ready` waits for it."""
         log = self.plan.directory / f"{sidecar.name}.log"
         command = python("-m", "reactor", "run", "--verbose", "--wait", "30s")
-        sidecar.child = Child(command, log, env=self.environment(sidecar.door))
+        sidecar.child = Child(command, log, env=environment(self.plan, self.deployment, sidecar.door))
         self._stack.push_async_callback(sidecar.child.end, signal.SIGKILL)
         (self.plan.directory / "pids" / f"{sidecar.name}.pid").write_text(str(sidecar.child.pid))
         self.note_reactor(sidecar, "start")
@@ -242,7 +235,7 @@ class World:
         )
         path = self.plan.directory / f"{name}.json"
         path.write_bytes(msgspec.json.encode(orders))
-        env = self.environment(self.doors[number % len(self.doors)])
+        env = environment(self.plan, self.deployment, self.doors[number % len(self.doors)])
         command = python("-m", "faultlab.clients", str(path))
         self.clients[name] = Child(command, self.plan.directory / f"{name}.log", env=env)
         self._stack.push_async_callback(self.clients[name].end, signal.SIGKILL)
@@ -273,6 +266,19 @@ class World:
         """Write down a point of the run."""
         self.writer.write(Mark(t=now(), name=name, detail=detail))
 
+    async def _notice(self) -> None:
+        """Write down each program that ends although nobody ended it."""
+        told: set[int] = set()
+        while True:
+            await asyncio.sleep(0.5)
+            reactors = {one.name: one.child for one in self.sidecars if one.child is not None}
+            for name, child in {**reactors, **self.clients}.items():
+                code = child.process.poll()
+                if code and not child.meant and child.pid not in told:
+                    told.add(child.pid)
+                    last = child.log.strip().splitlines()
+                    self.mark("crash", f"{name} ended with {code}: {last[-2:]}"[:400])
+
     # ------------------------------------------------------------------ ending
 
     async def _tear(self) -> None:
@@ -284,10 +290,3 @@ class World:
                 os.kill(pid, signal.SIGKILL)
         await until(lambda: not any(state_of(pid) not in ("", "Z") for pid in left), 10)
         bury(left)
-
-
-async def _bury() -> None:
-    dead: set[int] = set()
-    while True:
-        await asyncio.sleep(1)
-        dead = bury(dead)

@@ -159,9 +159,6 @@ def conclude(now: Observation, fresh_db: str) -> Conclusion:
     outage, outage_ms = _outage(now)
     fields = {"run_id": now.run_id, "replid": now.replid, "db": db, "evicted": str(now.evicted)}
     fields |= {"refused": str(now.refused)} | _clock_fields(now) | _eviction_fields(now)
-    if seen.run_id and (seen.run_id, seen.db) != (now.run_id, db):
-        # Records may be older than what their reactors have done since: nobody watches until they were compared.
-        fields["watched_until"] = "0"
     if quarantine:
         fields |= {"quarantine": quarantine, "quarantine_at": str(now.clock.redis_ms)}
     if outage:

@@ -121,10 +121,3 @@ def test_evictions_are_dated_so_that_older_records_are_known_to_be_in_doubt() ->
     assert grew.quarantine == "evicted:run-now:3"
     assert (grew.fields["evicted"], grew.fields["evicted_at"]) == ("3", str(NOW_MS))
     assert "evicted_at" not in conclude(replace(QUIET, evicted=3, seen=replace(WELL, evicted=3)), FRESH).fields
-
-
-@pytest.mark.parametrize("change", [{"run_id": "another"}, {"meta_db": ""}, {"replid": "another"}])
-def test_after_a_loss_nobody_counts_as_watching_the_engine(change: dict[str, str]) -> None:
-    """Records may be older than what was done since: what they name is inspected before it is handed out."""
-    assert conclude(replace(QUIET, **change), FRESH).fields["watched_until"] == "0"
-    assert "watched_until" not in conclude(QUIET, FRESH).fields

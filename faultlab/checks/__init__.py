@@ -41,6 +41,7 @@ CHECKS: Final[Mapping[str, Callable[[Story], Iterator[Violation]]]] = {
     "L5": liveness.served,
     "L9": liveness.quiescent,
     "L10": liveness.drained,
+    "crash": liveness.crashes,
     "leak": liveness.leaks,
     "fired": gates.fired,
     "busy": gates.busy,

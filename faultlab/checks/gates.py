@@ -33,6 +33,7 @@ def fired(story: Story) -> Iterator[Violation]:
 def busy(story: Story) -> Iterator[Violation]:
     """In each fault's window a session expired or a client sent a heartbeat."""
     deadlines = [one.deadline for one in expiries(story)]
+    deadlines += [event.t for events in story.keys.values() for event in events if event.event == "expired"]
     beats = [call.t_call for calls in story.calls.values() for call in calls if call.op == "heartbeat"]
     for window in story.windows:
         if not any(window.start <= t <= window.heal for t in (*deadlines, *beats)):

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from faultlab.checks.story import SLACK, SPAWN_LEASE_S, Life, Story, Window
 from faultlab.checks.verdict import Violation
-from faultlab.entries import Engine, Left, Mark, Reactor
+from faultlab.entries import Belief, Engine, Left, Mark, Reactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,8 +137,19 @@ def quiescent(story: Story) -> Iterator[Violation]:
     held = story.looks_between(calm, stir)
     for before, after in pairwise(held):
         for session in before.sessions.keys() | after.sessions.keys():
-            if before.sessions.get(session) != after.sessions.get(session):
+            if not _same(before.sessions.get(session), after.sessions.get(session)):
                 yield Violation("L9", after.t1, session, "", "its record or key changed while all was quiet")
+
+
+def _same(was: Belief | None, is_now: Belief | None) -> bool:
+    """Whether two looks saw the same: a tombstone is no longer told of, and a deadline is told by two clocks."""
+    if was is None or is_now is None:
+        return was is not None and was.state == "ended"
+    if was.deadline is None or is_now.deadline is None:
+        return was == is_now
+    return (
+        msgspec.structs.replace(was, deadline=is_now.deadline) == is_now and abs(was.deadline - is_now.deadline) < SLACK
+    )
 
 
 def drained(story: Story) -> Iterator[Violation]:
@@ -152,6 +165,13 @@ def drained(story: Story) -> Iterator[Violation]:
                 yield Violation("L10", entry.t, "", "", f"{entry.name} ended with {entry.code} after SIGTERM")
             elif took > story.setup.stop_grace_s + DRAIN_MARGIN_S:
                 yield Violation("L10", entry.t, "", "", f"{entry.name} needed {took:.1f} s to end after SIGTERM")
+
+
+def crashes(story: Story) -> Iterator[Violation]:
+    """No reactor, and no client that uses the library, ends by itself."""
+    for mark in story.history.of(Mark):
+        if mark.name == "crash":
+            yield Violation("crash", mark.t, "", "", mark.detail)
 
 
 def leaks(story: Story) -> Iterator[Violation]:

@@ -17,12 +17,14 @@ from faultlab.entries import Usage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from faultlab.entries import Call, Look
+    from faultlab.entries import Belief, Call, Look
 
 WATCHED_S = 2.0
 """On a watched host a container that is handed out may have died less than that before."""
 SOON = 0.5
 MASS_WITHIN_S = 60.0
+HELD_S = 1.5
+"""A session whose client acquires it that soon may be alive again before anybody has looked at it."""
 MASS_COUNT, MASS_SHARE = 10, 0.2
 BRAKE_COUNT, BRAKE_SHARE = 10, 0.3
 RSS_MB, FDS, THREADS = 300.0, 300, 100
@@ -122,45 +124,44 @@ def _ttl(story: Story, session: str) -> float:
 
 def bounded_destruction(story: Story) -> Iterator[Violation]:
     """S9: keys that go in a mass before their time prove nothing; nor do many containers that Redis does not know."""
-    for t, sessions in _mass_deaths(story):
+    for t, sessions in mass_deaths(story):
         for life in story.lives.values():
-            if life.session not in sessions or not life.committed or life.hit is None:
+            if life.session not in sessions or not life.committed or life.hit is None or life.created is None:
                 continue
-            born = life.created if life.created is not None else t + 1
             by_hand = any(
-                begin.op in ("delete", "terminate") and born <= begin.t_call <= life.hit
+                begin.op in ("delete", "terminate") and life.created <= begin.t_call <= life.hit
                 for begin in story.begins[life.session]
             )
-            if born < t < life.hit < t + story.setup.ttl_max_s / 3 and not by_hand:
+            if life.created < t < life.hit < t + _ttl(story, life.session) / 3 and not by_hand:
                 text = f"hit {life.hit - t:.2f} s after {len(sessions)} keys had gone before their time"
                 yield Violation("S9", life.hit, life.session, life.container, text)
     yield from _brake(story)
 
 
-def _mass_deaths(story: Story) -> Iterator[tuple[float, set[str]]]:
-    """Yield each moment from which on so many keys were gone too soon that it is a mass death, and whose they were."""
-    gone: dict[str, float] = {}
-    before: Look | None = None
-    for look in story.good_looks:
-        if before is not None:
+def mass_deaths(story: Story) -> Iterator[tuple[float, set[str]]]:
+    """Yield each moment from which on so many keys of a host were gone too soon that it is a mass death, and whose."""
+    for host in story.setup.hosts:
+        gone: dict[str, float] = {}
+        for before, look in pairwise(story.good_looks):
             for session, belief in before.sessions.items():
                 now = look.sessions.get(session)
                 missing = now is None or (now.deadline is None and not now.immortal)
-                if missing and _too_soon(story, session, belief.deadline, before.t0, look):
+                if belief.host == host and missing and _too_soon(story, session, belief, before.t0, look.t1):
                     gone[session] = look.t1
-        recent = {session for session, t in gone.items() if t > look.t1 - MASS_WITHIN_S}
-        if len(recent) > max(MASS_COUNT, MASS_SHARE * len(look.sessions)):
-            yield look.t1, recent
-            gone.clear()
-        before = look
+            recent = {session for session, t in gone.items() if t > look.t1 - MASS_WITHIN_S}
+            there = sum(1 for belief in look.sessions.values() if belief.host == host and belief.state == "running")
+            if len(recent) > max(MASS_COUNT, MASS_SHARE * there):
+                yield look.t1, recent
+                gone.clear()
 
 
-def _too_soon(story: Story, session: str, deadline: float | None, since: float, look: Look) -> bool:
-    if deadline is None or deadline <= look.t1 + SLACK:
+def _too_soon(story: Story, session: str, belief: Belief, since: float, now: float) -> bool:
+    """Whether a key went before its host expected it, and neither a `del` nor an acquire explains or mends it."""
+    if belief.deadline is None or belief.score is None or min(belief.deadline, belief.score) <= now + SLACK:
         return False
-    return not any(
-        since - SLACK <= event.t <= look.t1 + SLACK and event.event == "del" for event in story.keys[session]
-    )
+    heard = (since - SLACK <= event.t <= now + SLACK and event.event == "del" for event in story.keys[session])
+    acquires = (begin.t_call for begin in story.begins[session] if begin.op == "acquire")
+    return not any(heard) and not any(since - SLACK <= t <= now + HELD_S for t in acquires)
 
 
 def _brake(story: Story) -> Iterator[Violation]:
@@ -228,6 +229,7 @@ def in_order(story: Story) -> Iterator[Violation]:
         ordered = sorted(lives, key=lambda life: life.created or 0.0)
         for one, other in pairwise(ordered):
             # Equal times come from one look at the process runtime's directory.
-            if one.gone is None or one.gone > (other.created or 0.0):
+            gone = one.gone_not_before
+            if gone is None or gone > (other.created or 0.0):
                 text = f"created on {host} while {one.container[:12]} was still there"
                 yield Violation("S15", other.created or 0.0, session, other.container, text)

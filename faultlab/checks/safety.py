@@ -24,6 +24,8 @@ KEPT_SLACK = 0.6
 HEARTBEAT_LIMIT = 1.5
 """Seconds after which a client gives a heartbeat up."""
 GHOST_S = 3.0
+TICK_S = 0.02
+"""The kernel tells the start of a process in hundredths of a second."""
 _ALIVE = frozenset({"created", "running", "paused", "restarting"})
 _TARGET = re.compile(r"/containers/([^/]+)")
 
@@ -147,8 +149,9 @@ def _running_twice(story: Story) -> Iterator[Violation]:
     for session, lives in by_session.items():
         ordered = sorted(lives, key=lambda life: life.started[0])
         for one, other in pairwise(ordered):
-            ended = min(one.destroyed + one.died, default=float("inf"))
-            if other.started[0] < ended and not (
+            unseen = one.gone_not_before if one.gone_not_before is not None else float("inf")
+            ended = min(one.destroyed + one.died, default=unseen)
+            if other.started[0] < ended - TICK_S and not (
                 one.host != other.host and story.lossy(one.started[0], other.started[0])
             ):
                 text = f"started while {one.container[:12]} still ran"
@@ -244,9 +247,15 @@ def _hit(story: Story) -> Iterator[tuple[Life, float]]:
     for life in story.lives.values():
         if not life.committed:
             continue
-        hit = next((hit for hit in life.hits if not story.ended_by_somebody(life, hit)), None)
-        if hit is not None:
-            yield life, hit
+        explained: float | None = None
+        for hit in life.hits:
+            again = explained is not None and any(explained < start <= hit for start in life.started)
+            if explained is not None and not again:
+                continue  # it is dead already, and is cleared away
+            if not story.ended_by_somebody(life, hit):
+                yield life, hit
+                break
+            explained = hit
 
 
 def _planted(story: Story, container: str) -> bool:

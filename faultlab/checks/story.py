@@ -45,6 +45,10 @@ class Life:
     destroyed: list[float] = field(default_factory=list[float])
     hits: list[float] = field(default_factory=list[float])
     """When it was stopped, killed or removed, or died: each time."""
+    listed: float | None = None
+    """When a list last held it."""
+    missed: float | None = None
+    """When a list first lacked it, where no event told of its end: an engine that was killed in between tells none."""
     committed: bool = False
     """Redis or an answer named it as the session's."""
 
@@ -55,8 +59,13 @@ class Life:
 
     @property
     def gone(self) -> float | None:
-        """When it was removed."""
-        return self.destroyed[0] if self.destroyed else None
+        """When it was removed, at the latest."""
+        return self.destroyed[0] if self.destroyed else self.missed
+
+    @property
+    def gone_not_before(self) -> float | None:
+        """When it was removed, at the earliest."""
+        return self.listed if not self.destroyed and self.missed is not None else self.gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +154,10 @@ class Story:
         """Whether a client, an operator or the engine itself began to end this container by then."""
         since = life.created if life.created is not None else 0.0
         for begin in self.begins[life.session]:
-            if begin.op in ("delete", "terminate") and since <= begin.t_call <= until + SLACK:
-                if begin.op == "terminate" or not self._revived(life, begin.t_call, until):
-                    return True
+            if begin.op == "acquire" or not since <= begin.t_call <= until + SLACK:
+                continue
+            if begin.op == "terminate" or not self._revived(life, begin.t_call, until):
+                return True
         for act in self.acts:
             if act.session != life.session or act.act in ("immortal", "pause", "stuck"):
                 continue
@@ -178,7 +188,8 @@ def tell(history: History) -> Story:
     keys: dict[str, list[KeyEvent]] = defaultdict(list)
     for event in history.of(KeyEvent):
         keys[event.session].append(event)
-    looks, audits = history.of(Look), history.of(Audit)
+    looks, audits, listings = history.of(Look), history.of(Audit), history.of(Listing)
+    _mark_listed(lives, listings)
     _mark_committed(lives, calls, looks, audits)
     return Story(
         history=history,
@@ -188,13 +199,13 @@ def tell(history: History) -> Story:
         begins=begins,
         looks=looks,
         good_looks=[look for look in looks if not look.error],
-        listings=history.of(Listing),
+        listings=listings,
         scans=history.of(Processes),
         windows=_windows(history.of(Fault)),
         acts=history.of(Act),
         audits=audits,
         keys=keys,
-        end=max([look.t1 for look in looks] + [one.t1 for one in history.of(Listing)], default=0.0),
+        end=max([look.t1 for look in looks] + [one.t1 for one in listings], default=0.0),
     )
 
 
@@ -219,6 +230,19 @@ def _lives(events: Iterable[Engine]) -> dict[str, Life]:
         if event.action in _STOPS:
             life.hits.append(event.t)
     return found
+
+
+def _mark_listed(lives: dict[str, Life], listings: list[Listing]) -> None:
+    for listing in listings:
+        for container in listing.containers.keys() & lives.keys():
+            lives[container].listed = listing.t0
+            lives[container].missed = None
+        if not listing.error:
+            for container, life in lives.items():
+                if life.listed is not None and life.missed is None and life.host == listing.host:
+                    life.missed = None if container in listing.containers else listing.t1
+    for life in lives.values():
+        life.missed = None if life.destroyed else life.missed
 
 
 def _mark_committed(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -168,16 +169,26 @@ async def without_replicas(scene: Scene) -> AsyncGenerator[None]:
 
 @asynccontextmanager
 async def mass_death(scene: Scene) -> AsyncGenerator[None]:
-    """R25: every heartbeat key ends at once, with real events, as after a clock that jumped ahead."""
-    keys = await scene.heartbeat_keys()
-    for key in keys:
-        scene.act("expire", session=key.split(":")[2])
-    pipe = scene.world.admin.pipeline(transaction=True)
-    for key in keys:
-        pipe.pexpire(key, 1)
-    await pipe.execute()
-    scene.saw(f"{len(keys)} keys ended", really=len(keys) > 0)
-    yield
+    """R25: every heartbeat key ends at once, with real events, as after a clock that jumped ahead.
+
+    The clients stand still meanwhile: none of them can revive its session before anybody has seen it dead.
+    """
+    clients = list(scene.world.clients.values())
+    try:
+        for client in clients:
+            client.send(signal.SIGSTOP)
+        keys = await scene.heartbeat_keys()
+        for key in keys:
+            scene.act("expire", session=key.split(":")[2])
+        pipe = scene.world.admin.pipeline(transaction=True)
+        for key in keys:
+            pipe.pexpire(key, 1)
+        await pipe.execute()
+        scene.saw(f"{len(keys)} keys ended", really=len(keys) > 0)
+        yield
+    finally:
+        for client in clients:
+            client.send(signal.SIGCONT)
 
 
 @asynccontextmanager

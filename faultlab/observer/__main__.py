@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -40,6 +41,8 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
 
 async def observe(watched: Watched) -> None:
     """Watch until SIGTERM or SIGINT."""
+    with contextlib.suppress(PermissionError):
+        os.nice(-10)  # a loaded machine must not make it blind
     writer = Writer(Path(watched.history), "observer")
     paces: list[Pace] = []
 
@@ -55,7 +58,7 @@ async def observe(watched: Watched) -> None:
         redis.look(pace("redis", 0.1)),
         redis.listen(),
         redis.follow(),
-        scanner.scan(pace("processes", 0.2 if docker else 0.05)),
+        scanner.scan(pace("processes", 0.2 if docker else 0.1)),
         usage.watch(pace("usage", 1.0)),
     ]
     ours = {f"{LABEL}prefix": watched.prefix, f"{LABEL}deployment": watched.deployment}
@@ -65,7 +68,7 @@ async def observe(watched: Watched) -> None:
             loops += [truth.listen(), truth.list(pace(f"list {host}", 0.2))]
         else:
             place = ProcessTruth(host, Path(where), ours, writer, scanner)
-            loops.append(place.list(pace(f"list {host}", 0.05)))
+            loops.append(place.list(pace(f"list {host}", 0.1)))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -16,6 +16,8 @@ from faultlab.history import now
 if TYPE_CHECKING:
     from faultlab.history import Writer
 
+NOTICED_S = 0.2
+
 
 class Pace:
     """One loop's period, in seconds."""
@@ -30,12 +32,12 @@ class Pace:
         self._lost = 0.0
 
     async def rest(self) -> None:
-        """Sleep until the next tick; oversleeping by more than a period is lost time."""
+        """Sleep until the next tick; oversleeping by more than a period (and what a reader notices) is lost time."""
         self._done += 1
         before = now()
         await asyncio.sleep(self._period)
         over = now() - before - self._period
-        if over > self._period:
+        if over > max(self._period, NOTICED_S):
             self._lost += over
 
     def close(self) -> None:

@@ -1,17 +1,18 @@
-"""What the process runtime really does: its directory and the processes behind it, looked at 20 times a second.
+"""What the process runtime really does: its directory and the processes behind it, looked at ten times a second.
 
 What this is: the events that an engine would send, worked out from what is there. What it is not: the product's own
 store; the files are read as they lie. The invariant: a container that is seen has a name in `names/`, and one that runs
-has a living process with its marker; an event is late by at most one look, never early.
+has a living process with its marker; a birth has the kernel's own time, an end is told at most one look late.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from faultlab.entries import Engine, Listing
-from faultlab.history import now
+from faultlab.history import now, wall_offset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from faultlab.observer.processes import Scanner
 
 LABEL = "session-reactor."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class There:
+    """A container as its file tells: its name, its labels, and when it got the name."""
+
+    name: str
+    labels: dict[str, str]
+    born: float
 
 
 class ProcessTruth:
@@ -33,7 +43,7 @@ class ProcessTruth:
         self._labels = ours
         self._writer = writer
         self._scanner = scanner
-        self._known: dict[str, dict[str, str]] = {}
+        self._known: dict[str, There] = {}
         self._running: set[str] = set()
 
     async def list(self, pace: Pace) -> None:
@@ -45,43 +55,49 @@ class ProcessTruth:
 
     def ours(self) -> list[str]:
         """Return the containers of ours that are there now."""
-        return [container for container, labels in self._read().items() if self._labels.items() <= labels.items()]
+        return [container for container, there in self._read().items() if self._labels.items() <= there.labels.items()]
 
     def _look(self, t0: float) -> None:
         found = self._read()
         running = {container for container in found if self._scanner.runs(container)}
+        born = {there.name: there.born for there in found.values()}
         for container in self._known.keys() - found.keys():
+            # Who holds its name now came after it: that much is known even if we looked late.
+            end = min(t0, born.get(self._known[container].name, t0))
             if container in self._running:
-                self._tell("die", container, t0)
-            self._tell("destroy", container, t0)
+                self._tell("die", container, end)
+            self._tell("destroy", container, end)
         for container in found.keys() - self._known.keys():
             self._known[container] = found[container]
-            self._tell("create", container, t0)
+            self._tell("create", container, found[container].born)
         for container in running - self._running:
-            self._tell("start", container, t0)
+            self._tell("start", container, self._scanner.started(container))
         for container in (self._running & found.keys()) - running:
             self._tell("die", container, t0)
         self._known, self._running = found, running
         ours = {
-            container: (*_session(labels), "running" if container in running else "exited")
-            for container, labels in found.items()
-            if self._labels.items() <= labels.items()
+            container: (*_session(there.labels), "running" if container in running else "exited")
+            for container, there in found.items()
+            if self._labels.items() <= there.labels.items()
         }
         self._writer.write(Listing(host=self._host, t0=t0, t1=now(), containers=ours))
 
-    def _read(self) -> dict[str, dict[str, str]]:
-        found: dict[str, dict[str, str]] = {}
+    def _read(self) -> dict[str, There]:
+        found: dict[str, There] = {}
         names = self._root / "names"
         for path in names.iterdir() if names.is_dir() else ():
             try:
                 spec: dict[str, Any] = json.loads(path.read_bytes())
+                born = path.stat().st_ctime - wall_offset()  # changed when the name was linked to it
             except (OSError, ValueError):
                 continue  # removed at this moment
-            found[spec["container_id"]] = spec["labels"]
+            container = str(spec["container_id"])
+            known = self._known.get(container)
+            found[container] = known or There(name=path.name, labels=spec["labels"], born=born)
         return found
 
     def _tell(self, action: str, container: str, t: float) -> None:
-        labels = self._known[container]
+        labels = self._known[container].labels
         session, generation = _session(labels)
         ours = self._labels.items() <= labels.items()
         self._writer.write(

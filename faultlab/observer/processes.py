@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _CGROUP = re.compile(rb"/([0-9a-f]{64})(?:$|[\n/.])")
 _MARKER = re.compile(rb"(?:^|\0)SESSION_REACTOR_CONTAINER=([0-9a-f]{64})(?:\0|$)")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
+_TICKS = os.sysconf("SC_CLK_TCK")
 _ASKED = 10
 """A process that was just forked still has its parent's environment: it is asked in that many scans."""
 
@@ -32,19 +34,23 @@ class Scanner:
         """Note where to write."""
         self._writer = writer
         self._owner: dict[tuple[int, bytes], tuple[str, int]] = {}
-        self._running: frozenset[str] = frozenset()
+        self._started: dict[str, float] = {}
 
     async def scan(self, pace: Pace) -> None:
         """Write down the containers that have a process, again and again."""
         while True:
             t0 = now()
             self.look()
-            self._writer.write(Processes(t0=t0, t1=now(), containers=tuple(sorted(self._running))))
+            self._writer.write(Processes(t0=t0, t1=now(), containers=tuple(sorted(self._started))))
             await pace.rest()
 
     def runs(self, container: str) -> bool:
         """Whether the last scan found a process of this container."""
-        return container in self._running
+        return container in self._started
+
+    def started(self, container: str) -> float:
+        """When the first of its processes was started, by the kernel's clock (to 10 ms)."""
+        return self._started[container]
 
     def look(self) -> None:
         """Scan once."""
@@ -61,7 +67,14 @@ class Scanner:
                 owner, asked = _owner(name), asked + 1
             owners[process] = (owner, asked)
         self._owner = owners
-        self._running = frozenset(owner for owner, _ in owners.values() if owner)
+        # The kernel counts from the boot, also while the machine slept.
+        slept = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+        started: dict[str, float] = {}
+        for (_, ticks), (owner, _) in owners.items():
+            if owner:
+                began = int(ticks) / _TICKS - slept
+                started[owner] = min(started.get(owner, began), began)
+        self._started = started
 
 
 class UsageWatch:

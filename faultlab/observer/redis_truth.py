@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _FIELDS = ("state", "generation", "container_id", "host", "reason")
 _LOOK = """#!lua flags=no-writes,allow-oom
-local out = { redis.call('HGET', ARGV[1] .. ':meta', 'db') or '', 0 }
+local out = { redis.call('HGET', ARGV[1] .. ':meta', 'db') or '', {} }
 for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':session:*')) do
   if string.sub(key, -10) == ':heartbeat' then
     out[#out + 1] = { key, redis.call('PEXPIRETIME', key) }
@@ -33,7 +33,10 @@ for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':session:*')) do
   end
 end
 for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':host:*:due')) do
-  out[2] = out[2] + redis.call('ZCARD', key)
+  local scores = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  for at = 1, #scores, 2 do
+    out[2][#out[2] + 1] = { scores[at], scores[at + 1] }
+  end
 end
 return out
 """
@@ -126,9 +129,12 @@ class RedisTruth:
                 about = found.setdefault(text, {})
                 about |= {"state": fields["state"], "generation": int(fields["generation"] or 0)}
                 about |= {"container": fields["container_id"], "host": fields["host"], "reason": fields["reason"]}
+        for name, score in raw[1]:
+            if name.decode() in found:
+                found[name.decode()]["score"] = round(float(score) / 1000 - offset, 4)
         believed = {session: Belief(**about) for session, about in found.items()}
         sessions = {session: belief for session, belief in believed.items() if self._tells(session, belief, t0)}
-        return Look(t0=t0, t1=now(), run_id=run_id, db=raw[0].decode(), sessions=sessions, due=int(raw[1]))
+        return Look(t0=t0, t1=now(), run_id=run_id, db=raw[0].decode(), sessions=sessions, due=len(raw[1]))
 
     def _tells(self, session: str, belief: Belief, t: float) -> bool:
         """Whether it still says something: a tombstone is written down for a while only."""

@@ -147,9 +147,9 @@ class Tale:
         """A keyspace notification."""
         return self.add(KeyEvent(t=t, session=session, event=event))
 
-    def mark(self, t: float, name: str) -> Self:
+    def mark(self, t: float, name: str, detail: str = "") -> Self:
         """A point of the run."""
-        return self.add(Mark(t=t, name=name))
+        return self.add(Mark(t=t, name=name, detail=detail))
 
     def judged(self, check: str) -> list[Violation]:
         """What one checker says."""

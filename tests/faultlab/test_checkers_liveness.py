@@ -42,6 +42,14 @@ def test_a_heartbeat_that_no_look_saw_moves_the_deadline() -> None:
     assert _late(9.5).beat(3.05).judged("L1") == []
 
 
+def test_a_container_whose_end_the_engine_never_told_is_gone_when_no_list_holds_it() -> None:
+    """D24: the daemon was killed in the middle of the removal; its list is believed instead."""
+    tale = _late(None).listed(1.0, {"c1": ("s", 1, "running")}).listed(4.0, {})
+    assert tale.judged("L1") == []
+    assert tale.born(4.1, "c2", 2).judged("S15") == []
+    assert tale.listed(5.0, {"c1": ("s", 1, "running")}).judged("S15") != []
+
+
 def test_what_is_still_there_long_after_a_healing_is_seen() -> None:
     """L3, L6: overdue since 3 s; the fault healed at 8 s and nothing else came between."""
     assert [found.check for found in _late(None).fault(2.0, 8.0, name="reactor_killed").judged("L3")] == ["L3"]
@@ -73,6 +81,8 @@ def test_a_write_in_the_quiet_is_seen() -> None:
     assert quiet.judged("L9") == []
     assert simple().mark(30.0, "calm").mark(40.0, "stir").engine(35.0, "create", "c2").judged("L9") != []
     assert simple().mark(30.0, "calm").mark(40.0, "stir").audit(35.0, "repaired").judged("L9") != []
+    forgotten = simple().mark(30.0, "calm").mark(40.0, "stir").look(31.0, state="ended").look(32.0, session="")
+    assert forgotten.judged("L9") == []
     changed = simple().mark(30.0, "calm").mark(40.0, "stir").look(31.0, deadline=50.0).look(32.0, deadline=51.0)
     assert changed.judged("L9") != []
 
@@ -96,6 +106,13 @@ def test_what_is_left_at_the_end_is_a_leak() -> None:
     assert Tale().add(Left(t=9.0)).judged("leak") == []
 
 
+def test_a_program_that_ended_by_itself_is_seen() -> None:
+    """A reactor or client that crashes is a bug, even if another one takes its place."""
+    assert [found.text for found in simple().mark(3.0, "crash", "client-1 ended with 1").judged("crash")] == [
+        "client-1 ended with 1"
+    ]
+
+
 def test_a_fault_that_did_nothing_makes_a_run_void() -> None:
     """A run proves nothing when its fault never fired, or when there was none."""
     assert simple().fault(1.0, 2.0, fired=False).judged("fired") != []
@@ -106,6 +123,7 @@ def test_a_fault_that_did_nothing_makes_a_run_void() -> None:
 def test_a_window_in_which_nothing_happened_makes_a_run_void() -> None:
     """No heartbeat and no expiry between 20 and 25 s."""
     assert simple().fault(20.0, 25.0).judged("busy") != []
+    assert simple().fault(20.0, 25.0).key(21.0, "expired").judged("busy") == []
     assert simple().fault(2.5, 3.5).judged("busy") == []
     assert simple().fault(6.5, 7.5).judged("busy") == []
 

@@ -56,17 +56,25 @@ def test_a_key_that_stays_without_an_end_is_seen() -> None:
     assert Tale().acquire(0.0).look(*times[:40], immortal=True).look(4.6, deadline=7.0).judged("S8") == []
 
 
-def _crowd(t: float, *, alive: bool) -> Look:
+def _crowd(t: float, *, alive: bool, hosts: tuple[str, ...], score: float) -> Look:
     deadline = 30.0 if alive else None
     sessions = {
-        f"s{n}": Belief(state="running", generation=1, container=f"c{n}", host="h1", deadline=deadline)
+        f"s{n}": Belief(
+            state="running",
+            generation=1,
+            container=f"c{n}",
+            host=hosts[n % len(hosts)],
+            deadline=deadline,
+            score=score,
+        )
         for n in range(12)
     }
     return Look(t0=t, t1=t + 0.01, run_id="r", sessions=sessions)
 
 
-def _mass(*, removed_at: float, with_del: bool = False) -> Tale:
-    tale = Tale().add(_crowd(1.0, alive=True), _crowd(1.1, alive=False))
+def _mass(*, removed_at: float, with_del: bool = False, hosts: tuple[str, ...] = ("h1",), score: float = 30.0) -> Tale:
+    looks = [_crowd(t, alive=alive, hosts=hosts, score=score) for t, alive in ((1.0, True), (1.1, False))]
+    tale = Tale().add(*looks)
     for n in range(12):
         tale.born(0.0, f"c{n}", session=f"s{n}")
         if with_del:
@@ -80,7 +88,13 @@ def test_a_removal_right_after_a_mass_death_is_seen() -> None:
 
 
 def test_a_removal_after_the_grace_of_a_mass_death_or_of_keys_that_clients_deleted_is_not() -> None:
-    """S9: after a grace it is judged; keys that clients deleted are no mass death."""
+    """S9: after a grace it is judged; keys that clients deleted or revived, or whose time had come, are none."""
+    assert _mass(removed_at=1.5, hosts=("h1", "h2")).judged("S9") == []
+    assert _mass(removed_at=1.5, score=1.05).judged("S9") == []
+    revived = _mass(removed_at=1.5)
+    for n in range(2):
+        revived.begin("acquire", 1.3, session=f"s{n}")
+    assert revived.judged("S9") == []
     assert _mass(removed_at=8.0).judged("S9") == []
     assert _mass(removed_at=1.5, with_del=True).judged("S9") == []
 

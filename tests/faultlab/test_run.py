@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from faultlab.__main__ import main
 from faultlab.edge import SPREAD_MS, Trial, verdict
 from faultlab.faults.catalogue import CATALOGUE, kinds
 from faultlab.run import schedule
@@ -86,6 +87,15 @@ def test_every_fault_has_a_name_of_its_own_and_those_of_an_engine_need_one() -> 
     """The process runtime gets none that would need a Docker engine."""
     assert len({kind.name for kind in CATALOGUE}) == len(CATALOGUE)
     assert {kind.name for kind in CATALOGUE if kind.needs_engine}.isdisjoint(kind.name for kind in kinds("process"))
+
+
+def test_private_engines_without_root_are_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 77, before anything is started."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main(["run", "--minutes", "1"]) == 77
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def _trial(reply: int, claimed_ms: int | None) -> Trial:
