@@ -9,53 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from faultlab.model.configurations import CONFIGURATIONS, LIMIT, Configuration, run
-from faultlab.model.report import trace_lines
+from faultlab.model.configurations import CONFIGURATIONS, LIMIT, Configuration
+from faultlab.model.table import HEADING, rows_of
 from faultlab.model.variants import VARIANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-HEADING = ("configuration", "states", "edges", "closed", "s", "result")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One line of the table. `trace` explains a result that is not the expected one, or one that was asked for."""
-
-    name: str
-    states: int
-    edges: int
-    closed: bool
-    seconds: float
-    result: str
-    fine: bool
-    trace: list[str]
-
-
-def judge(configuration: Configuration, limit: int = LIMIT) -> Row:
-    """Run one configuration and say whether it came out as it must."""
-    found = run(configuration, limit=limit)
-    if configuration.expects:
-        fine = found.broken == configuration.expects
-        result = f"found: {found.broken}" if fine else f"NOT FOUND: {configuration.expects} ({found.broken or 'holds'})"
-    else:
-        fine = found.closed and not found.broken
-        result = f"BROKEN: {found.broken}" if found.broken else "holds" if found.closed else "NOT CLOSED"
-    return Row(
-        name=configuration.name,
-        states=found.states,
-        edges=found.edges,
-        closed=found.closed,
-        seconds=found.seconds,
-        result=result,
-        fine=fine,
-        trace=trace_lines(configuration.first, found) if found.broken else [],
-    )
+    from collections.abc import Sequence
 
 
 def chosen(asked: argparse.Namespace) -> list[Configuration]:
@@ -66,23 +27,15 @@ def chosen(asked: argparse.Namespace) -> list[Configuration]:
     return [c for c in (*CONFIGURATIONS, *VARIANTS) if c.quick or not asked.quick]
 
 
-def rows_of(configurations: Sequence[Configuration], jobs: int, limit: int) -> Iterable[Row]:
-    """Yield a row for each, in order; each process looks at one configuration at a time and gives its memory back."""
-    with ProcessPoolExecutor(max_workers=jobs, max_tasks_per_child=1 if jobs > 1 else None) as pool:
-        yield from pool.map(judge, configurations, [limit] * len(configurations))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 when something did not come out as it must, 2 when nothing has that name."""
-    parser = argparse.ArgumentParser(prog="python -m faultlab.model", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="python -m faultlab.model", description="Check the session protocol.")
     parser.add_argument("--quick", action="store_true", help="what continuous integration runs: a minute or so")
     parser.add_argument("--configuration", action="append", default=[], metavar="NAME", help="those named so, in part")
     parser.add_argument("--variant", action="append", default=[], metavar="NAME", help="those broken variants")
     parser.add_argument("--trace", action="store_true", help="print the shortest trace of each broken variant too")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
-    parser.add_argument(
-        "--limit", type=int, default=LIMIT, metavar="N", help="states of one search (default: %(default)s)"
-    )
+    parser.add_argument("--limit", type=int, default=LIMIT, metavar="N", help="states of one search")
     parser.add_argument("--list", action="store_true", help="print the names and run nothing")
     asked = parser.parse_args(arguments)
     configurations = chosen(asked)

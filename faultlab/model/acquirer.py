@@ -1,8 +1,8 @@
 """The way in: reserve, create, fence, start, commit, inspect; and what becomes of each step that fails.
 
-What this is: the flows of `reactor/acquire.py` and `spawn.py`, one Redis script or engine call to a
-step. What it is not: waiting; an acquirer that has to wait is idle again, and one that is idle may come back or give up.
-The invariant: what a step knows is in its actor, never in the state that it has not read.
+What this is: the flows of `reactor/acquire.py` and `spawn.py`, one Redis script or engine call to a step. What it is
+not: waiting; an acquirer that has to wait is idle again, and may come back or give up. The invariant: what a step knows
+is in its actor, never in the state that it has not read.
 """
 
 from __future__ import annotations
@@ -63,14 +63,7 @@ def reserving(m: Moves, index: int, a: Actor) -> None:
             after = acted(s, index, unheard, redis=redis, ghost=ghost, left=m.spent(LOST_REPLY))
             m.add("acquirer: reserve SPAWN, reply lost", after, FAULT)
     elif answer == "LIVE":
-        served = Actor(a.role, a.host, "inspect", 0, record.generation)
-        if record.host != a.host:
-            m.add("acquirer: reserve LIVE elsewhere", handed_out(s, index, served, record.container, redis), TRUSTED)
-        elif not rules.inspect:
-            m.add("acquirer: reserve LIVE, handed out", handed_out(s, index, served, record.container, redis), HANDED)
-        else:
-            after = acted(s, index, served._replace(container=record.container), redis=redis)
-            m.add("acquirer: reserve LIVE", after, kind)
+        _live(m, index, a, redis, kind)
     elif answer == "TEAR DOWN":
         m.add(
             "acquirer: reserve, nobody holds it", acted(s, index, Actor(a.role, a.host, "examine"), redis=redis), kind
@@ -80,6 +73,18 @@ def reserving(m: Moves, index: int, a: Actor) -> None:
             m.add("acquirer: reserve WAIT", acted(s, index, Actor(a.role, a.host, "wait"), redis=redis), kind)
         elif a.token or redis != s.redis:
             m.add("acquirer: reserve WAIT", acted(s, index, idle(a), redis=redis), kind)
+
+
+def _live(m: Moves, index: int, a: Actor, redis: Redis, kind: str) -> None:
+    s, record = m.state, redis.record
+    served = Actor(a.role, a.host, "inspect", 0, record.generation)
+    if record.host != a.host:
+        m.add("acquirer: reserve LIVE elsewhere", handed_out(s, index, served, record.container, redis), TRUSTED)
+    elif not m.rules.inspect:
+        m.add("acquirer: reserve LIVE, handed out", handed_out(s, index, served, record.container, redis), HANDED)
+    else:
+        after = acted(s, index, served._replace(container=record.container), redis=redis)
+        m.add("acquirer: reserve LIVE", after, kind)
 
 
 def waiting(m: Moves, index: int, a: Actor) -> None:

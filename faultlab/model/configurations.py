@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from faultlab.model.invariants import LIVENESS, ALLOWED, SAFETY, asked, broken, reached
+from faultlab.model.invariants import ALLOWED, LIVENESS, SAFETY, asked, broken, reached
 from faultlab.model.moves import FAULTS, Bounds
 from faultlab.model.rules import Rules
 from faultlab.model.search import Goal, Search
@@ -25,8 +25,11 @@ ONE: Hosts = ((2, 1),)
 CROWD: Hosts = ((2, 2),)
 TWO: Hosts = ((1, 1), (1, 1))
 """Two hosts, two engines, two indices: one acquirer and one reactor each."""
-LIMIT = 4_000_000
-_WORDS = {ONE: "one host", CROWD: "one host, two reactors", TWO: "two hosts"}
+LIMIT = 3_000_000
+BOUNDS = Bounds(spawns=3, containers=4, lag=1)
+"""Enough for an old generation, the one after it, and one that came between."""
+NARROW = Bounds(spawns=2, containers=3, lag=1)
+_WORDS: dict[Hosts, str] = {ONE: "one host", CROWD: "one host, two reactors", TWO: "two hosts"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ class Configuration:
     rules: Rules = field(default_factory=Rules)
     checks: tuple[str, ...] = SAFETY
     goals: tuple[str, ...] = LIVENESS
-    bounds: Bounds = Bounds(spawns=3, containers=4, lag=1)
+    bounds: Bounds = BOUNDS
     expects: str = ""
     quick: bool = False
 
@@ -60,8 +63,8 @@ def run(configuration: Configuration, *, limit: int = LIMIT) -> Found[State]:
         found = broken(before, move)
         return found if found in checks else ""
 
-    goals = [
-        Goal[State](
+    goals: list[Goal[State]] = [
+        Goal(
             name=name,
             wants=lambda s, name=name: reached(name, s),
             asks=lambda s, name=name: asked(name, s),
@@ -72,21 +75,19 @@ def run(configuration: Configuration, *, limit: int = LIMIT) -> Found[State]:
     return Search(configuration.first, lambda s: moves(s, rules, bounds), judged, goals).run(limit=limit)
 
 
-def _product(hosts: Hosts, *faults: str, quick: bool = False, lag: int = 1, told: bool = False) -> Configuration:
-    """A configuration of the product's rules; `told`: S1F too, with losses only while no removal is on its way."""
+def _product(hosts: Hosts, *faults: str, quick: bool = False, bounds: Bounds = BOUNDS) -> Configuration:
+    """A configuration of the product's rules; where losses are `settled`, S1F must hold too."""
     words = " + ".join(faults) or "no fault"
-    extra = f", {lag} writes" * (lag > 1) + ", S1F" * told
-    return Configuration(
-        name=f"{_WORDS[hosts]}: {words}{extra}",
-        hosts=hosts,
-        faults=faults,
-        checks=(*SAFETY, "S1F") if told else SAFETY,
-        bounds=Bounds(spawns=3, containers=4, lag=lag, settled=told),
-        quick=quick,
-    )
+    extra = f", {bounds.lag} writes" * (bounds.lag > 1) + ", S1F" * bounds.settled
+    extra += ", 2 spawns" * (bounds.spawns < BOUNDS.spawns)
+    checks = (*SAFETY, "S1F") if bounds.settled else SAFETY
+    name = f"{_WORDS[hosts]}: {words}{extra}"
+    return Configuration(name=name, hosts=hosts, faults=faults, checks=checks, bounds=bounds, quick=quick)
 
 
-_LOSSES = ("flush", "rewind", "forget host")
+_WIDE = ("flush", "rewind", "record evicted")
+"""Faults after which so much is possible that a smaller world has to do where there are more actors."""
+_NEAR = ("crash", "lost reply", "tombstone over", "client DEL", "lease over", "cancel")
 _PAIRS = (
     ("crash", "lease over"), ("lost reply", "lease over"), ("abandoned request", "lease over"),
     ("crash", "abandoned request"), ("exit", "crash"), ("tombstone over", "lease over"), ("crash", "lost reply"),
@@ -101,17 +102,19 @@ _TWO_PAIRS = (
 
 
 def _all() -> list[Configuration]:
-    single = [fault for fault in FAULTS if fault not in _LOSSES]
+    plain = [fault for fault in FAULTS if fault not in (*_WIDE, "forget host")]
+    settled = BOUNDS._replace(settled=True)
     found = [_product(ONE, quick=True), _product(TWO, quick=True)]
-    found += [_product(ONE, fault, quick=True) for fault in single]
-    found += [_product(ONE, "flush", quick=True, told=True), _product(ONE, "rewind", quick=True, told=True)]
-    found += [_product(ONE, "flush"), _product(ONE, "rewind"), _product(ONE, "rewind", lag=3)]
-    near = ("crash", "lost reply", "tombstone over", "client DEL", "lease over", "cancel")
-    found += [_product(TWO, fault, quick=fault in near) for fault in FAULTS]
-    found += [_product(CROWD, fault) for fault in single]
-    found += [_product(CROWD, "flush"), _product(CROWD, "rewind")]
+    found += [_product(ONE, fault, quick=True) for fault in plain]
+    found += [_product(ONE, fault, quick=True, bounds=settled) for fault in ("flush", "rewind")]
+    found += [_product(ONE, fault) for fault in _WIDE]
+    found += [_product(ONE, "rewind", bounds=BOUNDS._replace(lag=3))]
+    found += [_product(TWO, fault, quick=fault in _NEAR) for fault in (*plain, "forget host", "flush")]
+    found += [_product(TWO, fault, bounds=NARROW) for fault in ("rewind", "record evicted")]
+    found += [_product(CROWD, fault) for fault in plain]
+    found += [_product(CROWD, fault, bounds=NARROW) for fault in _WIDE]
     found += [_product(ONE, *pair) for pair in _PAIRS]
-    found += [_product(TWO, *pair) for pair in _TWO_PAIRS]
+    found += [_product(TWO, *pair, bounds=NARROW) for pair in _TWO_PAIRS]
     return found
 
 

@@ -8,26 +8,11 @@ from __future__ import annotations
 
 from faultlab.model.engine import abandoned, bereft, removed
 from faultlab.model.moves import ABANDON, Moves
-from faultlab.model.scripts import register, renew
-from faultlab.model.state import FAULT, NO_CONTAINER, Actor, Container, Request, State, acted
+from faultlab.model.scripts import register, renew, unsure
+from faultlab.model.state import FAULT, NO_CONTAINER, SURE, Actor, Container, Request, State, acted
 
-SPAWNING = frozenset(
-    (
-        "reserve again",
-        "create",
-        "look",
-        "weigh",
-        "ask",
-        "clear",
-        "register",
-        "fence",
-        "start",
-        "commit",
-        "give up",
-        "own",
-        "abort",
-    )  # fmt: skip
-)
+_BEFORE = ("reserve again", "create", "look", "weigh", "ask", "clear", "register")
+SPAWNING = frozenset((*_BEFORE, "fence", "start", "commit", "give up", "own", "abort"))
 """The steps of a spawn that may still be in flight: its token is held."""
 
 
@@ -36,12 +21,10 @@ def idle(a: Actor) -> Actor:
     return Actor(a.role, a.host)
 
 
-def onward(
-    a: Actor, at: str, *, container: int | None = None, found: Container = NO_CONTAINER, note: str = ""
-) -> Actor:
+def onward(a: Actor, at: str, *, container: int | None = None, found: Container = NO_CONTAINER) -> Actor:
     """The same spawn, one step further."""
     number = a.container if container is None else container
-    return Actor(a.role, a.host, at, a.token, a.generation, a.db, number, found, note)
+    return Actor(a.role, a.host, at, a.token, a.generation, a.db, number, found)
 
 
 def look(m: Moves, index: int, a: Actor) -> None:
@@ -63,23 +46,23 @@ def look(m: Moves, index: int, a: Actor) -> None:
 def weigh(m: Moves, index: int, a: Actor) -> None:
     """Read the database id: was the holder's record lost, or is the holder older?"""
     s, rules = m.state, m.rules
-    holder = a.found
-    before = holder.db != s.redis.db and rules.conflict_minds_db
-    evicted = holder.generation <= s.redis.evicted[a.host]
+    r, holder = s.redis, a.found
+    if rules.evictions == "witnessed" and (unsure(r, a.host) or r.standing[a.host] != SURE):
+        return
+    before = holder.db != r.db and rules.conflict_minds_db
+    evicted = holder.generation <= r.evicted[a.host]
+    asking = onward(a, "ask", container=holder.number)
     if not before and holder.generation > a.generation:
         m.add("acquirer: held by a newer one", acted(s, index, idle(a)))
-        return
-    ask = onward(a, "ask", container=holder.number)
-    if holder.state == "running" and (before or evicted or rules.evictions == "script"):
-        older = "" if before else "older"
-        m.add("acquirer: its record may be lost", acted(s, index, onward(a, "register", found=holder, note=older)))
-    elif before or evicted:
-        after = ask if is_old(s, holder) else onward(a, "create")
-        m.add("acquirer: held by one that does not run", acted(s, index, after))
+    elif not (before or evicted):
+        m.add("acquirer: held by an older one", acted(s, index, asking))
+    elif holder.state == "running":
+        m.add("acquirer: its record may be lost", acted(s, index, onward(a, "register", found=holder)))
+        if not before and rules.evictions == "heard":
+            m.add("acquirer: held by an older one, for all it heard", acted(s, index, asking))
     else:
-        m.add("acquirer: held by an older one", acted(s, index, ask))
-    if evicted and not before and rules.evictions == "process":
-        m.add("acquirer: held by an older one, for all it knows", acted(s, index, ask))
+        after = asking if is_old(s, holder) else onward(a, "create")
+        m.add("acquirer: held by one that does not run", acted(s, index, after))
 
 
 def ask(m: Moves, index: int, a: Actor) -> None:
@@ -120,8 +103,7 @@ def registering(m: Moves, index: int, a: Actor) -> None:
         served = Actor(a.role, a.host, "inspect", 0, a.found.generation, 0, a.found.number)
         m.add("acquirer: register OK", acted(s, index, served, redis=redis))
     elif answer == "REFUSED":
-        after = onward(a, "ask", container=a.found.number) if a.note else idle(a)
-        m.add("acquirer: register REFUSED", acted(s, index, after))
+        m.add("acquirer: register REFUSED", acted(s, index, idle(a)))
 
 
 STEPS = {"look": look, "weigh": weigh, "ask": ask, "clear": clear, "register": registering}

@@ -19,7 +19,8 @@ FAULTS = (
     "terminate", "client DEL", "record evicted", "heartbeat evicted", "cancel", "forget host",
 )  # fmt: skip
 (
-    CRASH, LOST_REPLY, ABANDON, LEASE, FLUSH, REWIND, EXIT, TOMBSTONE, TERMINATE, DELETE, EVICT, EVICT_KEY, CANCEL, FORGET,
+    CRASH, LOST_REPLY, ABANDON, LEASE, FLUSH, REWIND, EXIT, TOMBSTONE, TERMINATE, DELETE, EVICT, EVICT_KEY, CANCEL,
+    FORGET,
 ) = range(len(FAULTS))  # fmt: skip
 """Each is a budget: how often it may happen on one path."""
 

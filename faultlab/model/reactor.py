@@ -1,8 +1,8 @@
 """The reactor: what it notices, and the janitor's repairs.
 
 What this is: the detectors of `reactor/working.py` and `engine_watch.py`, `terminate`, and the flows of
-`reactor/reconcile.py` with the judgement of `plan.py`. What it is not: the teardown. The invariant: the janitor looks at
-the container, then at its record, then at the database id, and acts in a later step than it looks.
+`reactor/reconcile.py` with the judgement of `plan.py`. What it is not: the teardown. The invariant: the janitor looks
+at the container, then at its record, then at the database id, and acts in a later step than it looks.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from faultlab.model.conflict import idle, is_old
 from faultlab.model.engine import abandoned, bereft, removed, running
 from faultlab.model.moves import ABANDON, TERMINATE, Moves
-from faultlab.model.scripts import adopt_orphan, drop_stray, index as into_index, register, request_end, witness
-from faultlab.model.state import FAULT, SURE, Actor, Container, Record, Request, State, acted
+from faultlab.model.scripts import adopt_orphan, drop_stray, register, request_end, unsure, witness
+from faultlab.model.scripts import index as into_index
+from faultlab.model.state import FAULT, SURE, Actor, Container, Record, Request, acted
 from faultlab.model.teardown import claimed, examined, fresh_claim
 
 if TYPE_CHECKING:
@@ -119,32 +120,32 @@ def judging(m: Moves, index: int, a: Actor) -> None:
 def verdict(m: Moves, index: int, a: Actor) -> None:
     """Read the database id and the clock, and decide."""
     s, rules = m.state, m.rules
-    db = {"last": s.redis.db, "first": a.db, "never": a.found.db}[rules.db_read]
+    r, found = s.redis, a.found
+    if rules.evictions == "witnessed" and rules.db_read == "last" and (unsure(r, a.host) or r.standing[a.host] != SURE):
+        return
+    db = {"last": r.db, "first": a.db, "never": found.db}[rules.db_read]
     word = "keep"
     if db:
         words = a.note.split()
-        before = a.found.db != db
-        gone = words[0] == "orphan" and a.found.generation <= s.redis.evicted[a.host]
-        word = words[2 * (before or gone) + is_old(s, a.found)]
-        if word == "remove" and gone and not before:
+        evicted = found.generation <= r.evicted[a.host]
+        word = words[2 * (found.db != db or evicted) + is_old(s, found)]
+        if word == "remove" and found.db == db and words[0] == "orphan":
             word = "orphan"
     after = idle(a)
-    if word == "adopt":
-        after = Actor(a.role, a.host, "adopt", found=a.found)
-    elif word == "orphan" and rules.db_read == "last":
-        after = Actor(a.role, a.host, "orphan", found=a.found)
-    elif word != "keep" and rules.look_last and a.found.state != "running":
-        after = Actor(a.role, a.host, "look again", found=a.found)
-    elif word != "keep":
-        after = Actor(a.role, a.host, "remove it", 0, 0, 0, a.found.number)
+    if word != "keep":
+        act = {"adopt": "adopt", "orphan": "orphan"}.get(word, "remove it")
+        if rules.db_read != "last" and act == "orphan":
+            act = "remove it"
+        looks = rules.look_last and (found.state != "running" or word == "adopt")
+        after = Actor(a.role, a.host, "look again" if looks else act, found=found, note=act if looks else "")
     m.add(f"janitor: verdict {word}", acted(s, index, after))
 
 
 def looking_again(m: Moves, index: int, a: Actor) -> None:
-    """Inspect once more: what did not run before its age was known may have been started since."""
+    """Inspect once more: what did not run may have been started since, and what ran may be gone."""
     s = m.state
     same = s.engines[a.host] == a.found
-    after = Actor(a.role, a.host, "remove it", 0, 0, 0, a.found.number) if same else idle(a)
+    after = Actor(a.role, a.host, a.note, found=a.found) if same else idle(a)
     m.add("janitor: looks again", acted(s, index, after))
 
 
@@ -170,11 +171,11 @@ def claiming_orphan(m: Moves, index: int, a: Actor) -> None:
 def removing_directly(m: Moves, index: int, a: Actor) -> None:
     """Remove a container that no live record stands for, by its ID."""
     s = m.state
-    engines = removed(s.engines, a.host, a.container)
-    client = s.client if engines is s.engines else bereft(s.client, a.container)
+    engines = removed(s.engines, a.host, a.found.number)
+    client = s.client if engines is s.engines else bereft(s.client, a.found.number)
     m.add("janitor: removes it", acted(s, index, idle(a), engines=engines, client=client))
     if m.has(ABANDON) and engines is not s.engines:
-        pending = abandoned(s, Request("remove", a.host, Container(a.container)))
+        pending = abandoned(s, Request("remove", a.host, Container(a.found.number)))
         after = acted(s, index, idle(a), pending=pending, left=m.spent(ABANDON))
         m.add("janitor: remove abandoned", after, FAULT)
 
@@ -183,7 +184,7 @@ def listing_orphans(m: Moves, index: int, a: Actor) -> None:
     """Of a broken variant only: the engine is listed after the records were read."""
     s = m.state
     found = s.engines[a.host]
-    after = Actor(a.role, a.host, "remove it", 0, 0, 0, found.number) if found.number else idle(a)
+    after = Actor(a.role, a.host, "remove it", found=found) if found.number else idle(a)
     m.add("janitor: lists the engine", acted(s, index, after))
 
 

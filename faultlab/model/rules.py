@@ -29,7 +29,7 @@ class Rules:
     # the end
     claim_deletes_key: bool = True  # V7
     end_names_container: bool = True  # V8
-    evictions: str = "script"  # "process": at a 409 each process goes by the evictions that it has heard of itself
+    evictions: str = "witnessed"  # "heard": a container is judged by the evictions that this process has heard of
     extend: bool = True  # False: the claim is not asked for before the engine call (V16)
     remove: str = "id"  # "name" (V17)
     list_older: bool = True  # False: a claim of a start takes every container of the session (V17)
@@ -42,7 +42,7 @@ class Rules:
     orphans: str = "engine first"  # "record first" (V14), "never" (V17)
     db_read: str = "last"  # "first", "never": the database id is read before the record, or ignored (V14b)
     adopt_uncommitted: bool = True  # False: a session whose commit a failover lost is taken for one that ended
-    look_last: bool = True  # False: what did not run when it was looked at first is removed without a second look
+    look_last: bool = True  # False: the janitor acts on its first look at a container, however long ago that was
     lost: str = "record first"  # "engine first" (V15), "never" (V17)
     scan_records: bool = True  # False: only what is in the index is looked at (V10)
     drop_strays: bool = True

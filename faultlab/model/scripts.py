@@ -94,7 +94,7 @@ def abort(r: Redis, host: int, token: int, *, error: bool) -> Answer:
 def register(rules: Rules, r: Redis, host: int, found: Container, instead_of: int) -> Answer:
     """UNSURE, OK or REFUSED. `instead_of` 0: no live record may stand."""
     record = r.record
-    if unsure(r, host) or (r.standing[host] != SURE and rules.evictions == "script"):
+    if unsure(r, host):
         return "UNSURE", r
     if record.state == "running" and record.token == found.token and record.container == found.number:
         return "OK", r

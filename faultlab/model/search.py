@@ -23,7 +23,7 @@ BOUND = "bound"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal(Generic[S]):
-    """A liveness property: from each state that it asks about, moves of these kinds can lead to a state that it wants."""
+    """A liveness property: from each state that it asks about, moves of these kinds can lead to one that it wants."""
 
     name: str
     wants: Callable[[S], bool]

@@ -41,7 +41,9 @@ def examined(m: Moves, index: int, a: Actor, at: str, *, kind: str = STEP) -> st
     return answer
 
 
-def claimed(m: Moves, index: int, a: Actor, token: int, *, redis: Redis, at: str, kind: str = STEP) -> None:
+def claimed(  # noqa: PLR0913 (what `examine` and `adopt_orphan` know)
+    m: Moves, index: int, a: Actor, token: int, *, redis: Redis, at: str, kind: str = STEP
+) -> None:
     """Go on with a claim that was just answered, or was not heard of."""
     s = m.state
     record, ghost = redis.record, s.ghost

@@ -7,21 +7,19 @@ The last ones are limits that the protocol has and owns up to: they too must be 
 
 from __future__ import annotations
 
-from faultlab.model.configurations import ONE, TWO, Configuration, Hosts
+from faultlab.model.configurations import BOUNDS, ONE, TWO, Configuration, Hosts
 from faultlab.model.invariants import LIVENESS
 from faultlab.model.moves import Bounds
 from faultlab.model.rules import Rules
 
-_BOUNDS = Bounds(spawns=3, containers=4, lag=1)
 
-
-def _variant(  # noqa: PLR0913 (a row of the table)
+def _variant(
     name: str,
     expects: str,
     rules: Rules,
     *faults: str,
     hosts: Hosts = ONE,
-    bounds: Bounds = _BOUNDS,
+    bounds: Bounds = BOUNDS,
     slow: bool = False,
 ) -> Configuration:
     live = expects in LIVENESS
@@ -42,8 +40,8 @@ VARIANTS = (
     _variant("V1 the heartbeat key is the lock", "S8", Rules(lock="key")),
     _variant("V2 a client keeps a dead spawner's lock", "L3", Rules(lock="key"), "crash"),
     _variant(
-        "V2b reserve waits for a key without a record", "L3", Rules(reserve_over_key=False, drop_strays=False, orphans="never"),
-        "record evicted",
+        "V2b reserve waits for a key without a record", "L3",
+        Rules(reserve_over_key=False, drop_strays=False, orphans="never"), "record evicted",
     ),
     _variant("V3 no fence between create and start", "S5", Rules(fence=False), "lease over"),
     _variant("V4 adopt whatever holds the name", "S1", Rules(conflict="any"), "lease over"),
@@ -67,7 +65,7 @@ VARIANTS = (
     _variant("V15 the engine first, then the records", "S1", Rules(lost="engine first")),
     _variant(
         "V16 the claim is not asked for again", "S1F", Rules(extend=False), "rewind",
-        bounds=_BOUNDS._replace(settled=True),
+        bounds=BOUNDS._replace(settled=True),
     ),
     _variant("V17 remove by name", "S1", Rules(remove="name"), "lease over"),
     _variant("V17 a start's claim takes newer ones too", "S1", Rules(list_older=False, extend=False), "terminate",
@@ -80,6 +78,7 @@ VARIANTS = (
     ),
     _variant("V17 nobody looks for the lost", "L4", Rules(lost="never"), "exit"),
     _variant("no grace in a quarantine", "S1", Rules(grace=False), "heartbeat evicted"),
+    _variant("evictions that a process has not heard of", "S1L", Rules(evictions="heard"), "record evicted"),
     _variant("a rewind keeps the database id", "S1L", Rules(rewind_new_db=False), "rewind"),
     _variant("a changed run id stops nobody", "S1L", Rules(witness_first=False), "rewind"),
     _variant("what was not running is not looked at again", "S1L", Rules(look_last=False), "flush"),
@@ -92,12 +91,15 @@ VARIANTS = (
     _variant(
         "H3 another host's container is looked for here", "S1", Rules(own_records=False, own_lost=False), hosts=TWO
     ),
-    _variant("H4 forget-host leaves the heartbeat key", "S8", Rules(forget_deletes_key=False), "forget host", hosts=TWO),
+    _variant(
+        "H4 forget-host leaves the heartbeat key", "S8", Rules(forget_deletes_key=False), "forget host", hosts=TWO
+    ),
     # What the protocol does not promise, and why it cannot.
     _variant("limit: a flush while a removal is on its way", "S1F", Rules(), "flush"),
     _variant("limit: a rewind while a removal is on its way", "S1F", Rules(), "rewind"),
+    _variant("limit: a superseded spawn whose record was evicted", "S1F", Rules(), "record evicted"),
     _variant(
         "limit: two hosts, a verdict older than a session", "S1F", Rules(), "flush", hosts=TWO,
-        bounds=_BOUNDS._replace(settled=True), slow=True,
+        bounds=BOUNDS._replace(settled=True), slow=True,
     ),
 )  # fmt: skip

@@ -10,18 +10,15 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
 from types import FunctionType
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from anyio._backends import _asyncio
-from tenacity import _utils as tenacity_utils
+from tenacity import _utils  # pyright: ignore[reportPrivateUsage]
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from random import Random
-
     from faultlab.sim.loop import SimLoop
 
 EPOCH_US = 1_800_000_000_000_000
@@ -85,55 +82,68 @@ class OrderedSet(dict[Any, None]):
         del self[one]
 
 
-@contextmanager
-def virtual(loop: SimLoop, seed: int) -> Generator[None]:
-    """Put the loop's clock and a seeded generator in place of the machine's."""
-    chance = random.Random(f"product/{seed}")
+class Virtual:
+    """Puts the loop's clock and a seeded generator in the machine's place; entered again, it goes on where it was."""
 
-    def token_hex(size: int = 16) -> str:
-        return f"{chance.getrandbits(size * 8):0{size * 2}x}"
+    def __init__(self, loop: SimLoop, seed: int, *more: tuple[Any, str, Any]) -> None:
+        """Seed the generators; `more` is put in place of something else meanwhile: owner, name, replacement."""
+        self._more = more
+        self._loop = loop
+        self._chance = random.Random(f"product/{seed}")
+        self._jitter = random.Random(f"jitter/{seed}").getstate()
+        self._stack = ExitStack()
+        self._outside: Any = None
 
-    def wall() -> float:
-        return EPOCH_US / 1e6 + loop.time()
+    def __enter__(self) -> None:
+        """Take over."""
+        for owner, name, replacement in self._patches():
+            self._stack.enter_context(patch.object(owner, name, replacement))
+        self._outside = random.getstate()
+        random.setstate(self._jitter)
 
-    def read(_clock: int) -> float:
-        return loop.time()
+    def __exit__(self, *_: object) -> None:
+        """Give back."""
+        self._jitter = random.getstate()
+        random.setstate(self._outside)
+        self._stack.close()
 
-    scope_init: Any = _asyncio.CancelScope.__init__
-    group_init: Any = _asyncio.TaskGroup.__init__
+    def _token_hex(self, size: int = 16) -> str:
+        return f"{self._chance.getrandbits(size * 8):0{size * 2}x}"
 
-    def ordered_scope(self: Any, *args: Any, **more: Any) -> None:
-        scope_init(self, *args, **more)
-        self._child_scopes, self._tasks = OrderedSet(), OrderedSet()
+    def _patches(self) -> list[tuple[Any, str, Any]]:
+        now = self._loop.time
+        scope: Any = _asyncio.CancelScope.__init__
+        group: Any = _asyncio.TaskGroup.__init__
+        slow: Any = _utils.is_coroutine_callable
 
-    def ordered_group(self: Any, *args: Any, **more: Any) -> None:
-        group_init(self, *args, **more)
-        self._tasks = OrderedSet()
+        def ordered_scope(scope_self: Any, *args: Any, **more: Any) -> None:
+            scope(scope_self, *args, **more)
+            scope_self._child_scopes, scope_self._tasks = OrderedSet(), OrderedSet()
 
-    slow: Any = tenacity_utils.is_coroutine_callable
+        def ordered_group(group_self: Any, *args: Any, **more: Any) -> None:
+            group(group_self, *args, **more)
+            group_self._tasks = OrderedSet()
 
-    def is_coroutine_callable(call: Any) -> bool:
-        # The same answer for plain functions, without a walk through `inspect` at each attempt.
-        return bool(call.__code__.co_flags & 0x80) if type(call) is FunctionType else slow(call)
+        def is_coroutine_callable(call: Any) -> bool:
+            # The same answer for plain functions, without a walk through `inspect` at each attempt.
+            return bool(call.__code__.co_flags & 0x80) if type(call) is FunctionType else slow(call)
 
-    patches: list[tuple[Any, str, Any]] = [
-        (time, "monotonic", loop.time),
-        (time, "monotonic_ns", lambda: int(loop.time() * 1e9)),
-        (time, "time", wall),
-        (time, "time_ns", lambda: int(wall() * 1e9)),
-        (time, "clock_gettime", read),
-        (time, "clock_gettime_ns", lambda _clock: int(loop.time() * 1e9)),
-        (secrets, "token_hex", token_hex),
-        (tenacity_utils, "is_coroutine_callable", is_coroutine_callable),
-        (_asyncio.CancelScope, "__init__", ordered_scope),
-        (_asyncio.TaskGroup, "__init__", ordered_group),
-    ]
-    before = random.getstate()
-    random.seed(f"jitter/{seed}")
-    with ExitStack() as stack:
-        for owner, name, replacement in patches:
-            stack.enter_context(patch.object(owner, name, replacement))
-        try:
-            yield
-        finally:
-            random.setstate(before)
+        def seconds(_clock: int) -> float:
+            return now()
+
+        def nanoseconds(_clock: int) -> int:
+            return int(now() * 1e9)
+
+        return [
+            (time, "monotonic", now),
+            (time, "monotonic_ns", lambda: int(now() * 1e9)),
+            (time, "time", lambda: EPOCH_US / 1e6 + now()),
+            (time, "time_ns", lambda: int(now() * 1e9) + EPOCH_US * 1000),
+            (time, "clock_gettime", seconds),
+            (time, "clock_gettime_ns", nanoseconds),
+            (secrets, "token_hex", self._token_hex),
+            (_asyncio.CancelScope, "__init__", ordered_scope),
+            (_asyncio.TaskGroup, "__init__", ordered_group),
+            (_utils, "is_coroutine_callable", is_coroutine_callable),
+            *self._more,
+        ]

@@ -6,52 +6,26 @@ invariant: the same replies and keyspace events as a real server, which a differ
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from faultlab.sim.store import Hash, SortedSet, Store, Stream, Value, WrongTypeError
+from faultlab.sim.replies import NOT_INT, OK, SYNTAX, RefusedError, Reply, Status, matcher
+from faultlab.sim.store import Hash, SortedSet, Store, Stream, WrongTypeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Reply = Any
-"""bytes, int, None, a list of replies, `Status` or `Refusal`."""
+    from collections.abc import Callable, Sized
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """A simple string."""
-
-    text: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An error reply, as a value."""
-
-    text: str
-
-
-class RefusedError(Exception):
-    """An error reply, on its way out of a command."""
-
-
-OK = Status(b"OK")
-SYNTAX = "ERR syntax error"
-NOT_INT = "ERR value is not an integer or out of range"
-
-
-def _int(raw: bytes) -> int:
+def integer(raw: bytes) -> int:
+    """Read a whole number."""
     try:
         return int(raw)
     except ValueError:
         raise RefusedError(NOT_INT) from None
 
 
-def _typed(store: Store, key: bytes, kind: type) -> Any:
+def typed(store: Store, key: bytes, kind: type) -> Any:
+    """Return a value of this kind, or None."""
     value = store.look(key)
     if value is not None and not isinstance(value, kind):
         raise WrongTypeError
@@ -114,15 +88,15 @@ class Keyspace:
 
     def expire(self, key: bytes, seconds: bytes, *options: bytes) -> Reply:
         """EXPIRE."""
-        return self._expire_at(key, self.now_ms() + _int(seconds) * 1000, options)
+        return self._expire_at(key, self.now_ms() + integer(seconds) * 1000, options)
 
     def pexpire(self, key: bytes, ms: bytes, *options: bytes) -> Reply:
         """PEXPIRE."""
-        return self._expire_at(key, self.now_ms() + _int(ms), options)
+        return self._expire_at(key, self.now_ms() + integer(ms), options)
 
     def pexpireat(self, key: bytes, ms: bytes, *options: bytes) -> Reply:
         """PEXPIREAT."""
-        return self._expire_at(key, _int(ms), options)
+        return self._expire_at(key, integer(ms), options)
 
     def _expire_at(self, key: bytes, when: int, options: tuple[bytes, ...]) -> int:
         wanted = {option.upper() for option in options}
@@ -179,7 +153,7 @@ class Keyspace:
 
     def get(self, key: bytes) -> Reply:
         """GET."""
-        return _typed(self.store, key, bytes)
+        return typed(self.store, key, bytes)
 
     def set(self, key: bytes, value: bytes, *options: bytes) -> Reply:
         """SET with EX, PX, EXAT, PXAT, KEEPTTL, NX, XX."""
@@ -189,7 +163,7 @@ class Keyspace:
         for raw in words:
             word = raw.upper()
             if word in (b"EX", b"PX", b"EXAT", b"PXAT"):
-                number = _int(next(words, b"x")) * (1000 if word in (b"EX", b"EXAT") else 1)
+                number = integer(next(words, b"x")) * (1000 if word in (b"EX", b"EXAT") else 1)
                 if number <= 0:
                     raise RefusedError("ERR invalid expire time in 'set' command")
                 when = number + (0 if word.endswith(b"AT") else self.now_ms())
@@ -200,12 +174,6 @@ class Keyspace:
         there = self.store.look(key) is not None
         if (b"NX" in flags and there) or (b"XX" in flags and not there):
             return None
-        if when is not None and when <= self.now_ms():
-            # In the past: the key is set and gone in the same step.
-            self.notify("$", "set", key)
-            if self.store.remove(key) or not there:
-                self.notify("g", "del", key)
-            return OK
         self.store.put(key, value)
         if b"KEEPTTL" not in flags:
             self.store.expires.pop(key, None)
@@ -218,7 +186,7 @@ class Keyspace:
     # ------------------------------------------------------------------ hashes
 
     def _hash(self, key: bytes) -> Hash:
-        return _typed(self.store, key, dict) or {}
+        return typed(self.store, key, dict) or {}
 
     def hset(self, key: bytes, *pairs: bytes) -> Reply:
         """HSET."""
@@ -273,7 +241,7 @@ class Keyspace:
     def hincrby(self, key: bytes, field: bytes, by: bytes) -> Reply:
         """HINCRBY."""
         try:
-            value = int(self._hash(key).get(field, b"0")) + _int(by)
+            value = int(self._hash(key).get(field, b"0")) + integer(by)
         except ValueError:
             raise RefusedError("ERR hash value is not an integer") from None
         old = self._hash(key)
@@ -284,8 +252,8 @@ class Keyspace:
         self.notify("h", "hincrby", key)
         return value
 
-    def _drop_empty(self, key: bytes, value: Value | list[object]) -> None:
-        if not value:
+    def _drop_empty(self, key: bytes, value: Sized) -> None:
+        if not len(value):
             self.store.remove(key)
             self.notify("g", "del", key)
 
@@ -293,7 +261,7 @@ class Keyspace:
 
     def sadd(self, key: bytes, *members: bytes) -> Reply:
         """SADD."""
-        known: set[bytes] = _typed(self.store, key, set) or set()
+        known: set[bytes] = typed(self.store, key, set) or set()
         new = [member for member in dict.fromkeys(members) if member not in known]
         if new:
             self.store.touch(key)
@@ -304,7 +272,7 @@ class Keyspace:
 
     def srem(self, key: bytes, *members: bytes) -> Reply:
         """SREM."""
-        known: set[bytes] = _typed(self.store, key, set) or set()
+        known: set[bytes] = typed(self.store, key, set) or set()
         gone = [member for member in dict.fromkeys(members) if member in known]
         if gone:
             self.store.touch(key)
@@ -315,15 +283,8 @@ class Keyspace:
 
     def smembers(self, key: bytes) -> Reply:
         """SMEMBERS, in order so that a run can be repeated."""
-        return sorted(_typed(self.store, key, set) or ())
+        return sorted(typed(self.store, key, set) or ())
 
     def sismember(self, key: bytes, member: bytes) -> Reply:
         """SISMEMBER."""
-        return int(member in (_typed(self.store, key, set) or ()))
-
-
-@cache
-def matcher(pattern: bytes) -> Callable[[bytes], bool]:
-    """Return what tells whether a name matches a glob (`*` and `?`; the product's ids hold no bracket)."""
-    found = re.compile(fnmatch.translate(pattern.decode("latin-1").replace("[", "[[]"))).match
-    return lambda name: found(name.decode("latin-1")) is not None
+        return int(member in (typed(self.store, key, set) or ()))

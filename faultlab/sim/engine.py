@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from faultlab.sim.boxes import Box, Json, Listener, Pace, Reply, event_has, has_labels, missing
 from faultlab.sim.wire import NOWHERE
 
 if TYPE_CHECKING:
@@ -19,67 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from random import Random
 
-Json = dict[str, Any]
-
-
-@dataclass(slots=True)
-class Reply:
-    """What the engine answers."""
-
-    status: int
-    body: Any = None
-
-
-
-
-@dataclass(slots=True)
-class Box:
-    """A container."""
-
-    box_id: str
-    name: str
-    labels: Mapping[str, str]
-    created: float
-    status: str = "created"
-    exit_code: int = 0
-    ignores_term: bool = False
-    stuck: bool = False
-    """Every removal fails with 500 until it is freed."""
-    hangs: bool = False
-    """No removal ends until it is freed."""
-    shown_running: bool = False
-    """The list says running although it is dead."""
-    paused: bool = False
-
-    @property
-    def running(self) -> bool:
-        """Whether it holds a process."""
-        return self.status == "running"
-
-
-@dataclass(slots=True)
-class Pace:
-    """How long things take, in seconds: least and most."""
-
-    create: tuple[float, float] = (0.02, 0.08)
-    start: tuple[float, float] = (0.05, 0.2)
-    remove: tuple[float, float] = (0.03, 0.15)
-    stop: tuple[float, float] = (0.0, 0.1)
-
-
-@dataclass(slots=True)
-class Listener:
-    """Who hears of events."""
-
-    wanted: list[str]
-    tell: Callable[[Json], None]
-    end: Callable[[], None]
-
 
 @dataclass(slots=True)
 class SimEngine:
     """One engine. Observers hang on `on_change(what, box)`: created, started, died, killed and vanished
-    (by nobody of ours), removed."""
+    (by nobody of ours), removed.
+    """
 
     host: str
     loop: asyncio.AbstractEventLoop
@@ -128,6 +74,11 @@ class SimEngine:
         for listener in listeners:
             listener.end()
 
+    def forget(self) -> None:
+        """Let go of who waits, at the end."""
+        self.listeners.clear()
+        self._queue.clear()
+
     def thaw(self) -> None:
         """Let a frozen daemon go on with what was asked meanwhile."""
         self.frozen = False
@@ -158,7 +109,9 @@ class SimEngine:
 
     # ------------------------------------------------------------------ requests
 
-    def request(self, method: str, path: str, params: Mapping[str, str], body: Any, answer: Callable[[Reply], None]) -> None:
+    def request(  # noqa: C901 (a table of requests)
+        self, method: str, path: str, params: Mapping[str, str], body: Any, answer: Callable[[Reply], None]
+    ) -> None:
         """Take a request; it is answered some time later, if the daemon lives so long."""
         if self.frozen:
             self._queue.append(lambda: self.request(method, path, params, body, answer))
@@ -174,10 +127,10 @@ class SimEngine:
                 self._create(params["name"], body, answer)
             case "GET", ["containers", "json"]:
                 wanted = json.loads(params["filters"])["label"]
-                answer(Reply(200, [self._listed(box) for box in self.boxes.values() if _has(box, wanted)]))
+                answer(Reply(200, [self._listed(box) for box in self.boxes.values() if has_labels(box, wanted)]))
             case "GET", ["containers", name, "json"]:
                 box = self.find(name)
-                answer(_missing(name) if box is None else Reply(200, self._inspected(box)))
+                answer(missing(name) if box is None else Reply(200, self._inspected(box)))
             case "POST", ["containers", name, "start"]:
                 self._start(name, answer)
             case "POST", ["containers", name, "kill"]:
@@ -233,7 +186,7 @@ class SimEngine:
         def done() -> None:
             box = self.find(name)
             if box is None:
-                answer(_missing(name))
+                answer(missing(name))
             elif box.status in ("removing", "dead"):
                 answer(Reply(409, {"message": "container is marked for removal and cannot be started"}))
             elif box.running:
@@ -246,14 +199,14 @@ class SimEngine:
                 answer(Reply(204))
 
         if self.find(name) is None:
-            answer(_missing(name))
+            answer(missing(name))
         else:
             self._later(self.pace.start, done)
 
     def _kill(self, name: str, answer: Callable[[Reply], None]) -> None:
         box = self.find(name)
         if box is None:
-            answer(_missing(name))
+            answer(missing(name))
         elif not box.running:
             answer(Reply(409, {"message": f"Container {name} is not running"}))
         else:
@@ -264,7 +217,7 @@ class SimEngine:
     def _remove(self, name: str, answer: Callable[[Reply], None]) -> None:
         box = self.find(name)
         if box is None:
-            answer(_missing(name))
+            answer(missing(name))
             return
         if box.status == "removing":
             answer(Reply(409, {"message": f"removal of container {name} is already in progress"}))
@@ -284,7 +237,7 @@ class SimEngine:
                 self._gone(box, "removed")
                 answer(Reply(204))
             else:
-                answer(_missing(name))
+                answer(missing(name))
 
         self._later(self.pace.remove, done)
 
@@ -316,7 +269,7 @@ class SimEngine:
         del self.history[:-256]
         if not self.mute and not self.frozen:
             for listener in list(self.listeners):
-                if _has(box, listener.wanted):
+                if has_labels(box, listener.wanted):
                     listener.tell(event)
 
     def listen(self, params: Mapping[str, str], tell: Callable[[Json], None], end: Callable[[], None]) -> Listener:
@@ -331,7 +284,7 @@ class SimEngine:
     def _remembered(self, params: Mapping[str, str]) -> list[Json]:
         wanted: list[str] = json.loads(params["filters"])["label"]
         since, until = float(params["since"]), float(params.get("until", "inf"))
-        return [event for at, event in self.history if since <= at <= until and _labelled(event, wanted)]
+        return [event for at, event in self.history if since <= at <= until and event_has(event, wanted)]
 
     def _listed(self, box: Box) -> Json:
         state = "running" if box.shown_running else box.status
@@ -345,16 +298,3 @@ class SimEngine:
             "Created": datetime.fromtimestamp(box.created, UTC).isoformat(), "State": state,
             "NetworkSettings": {"Networks": {}, "Ports": {}},
         }  # fmt: skip
-
-
-def _has(box: Box, wanted: list[str]) -> bool:
-    return all(box.labels.get(label.split("=", 1)[0]) == label.split("=", 1)[1] for label in wanted)
-
-
-def _labelled(event: Json, wanted: list[str]) -> bool:
-    has = event["Actor"]["Attributes"]
-    return all(has.get(label.split("=", 1)[0]) == label.split("=", 1)[1] for label in wanted)
-
-
-def _missing(name: str) -> Reply:
-    return Reply(404, {"message": f"No such container: {name}"})

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextvars import Context
     from random import Random
 
-    from faultlab.sim.wire import SimTransport, Network
+    from faultlab.sim.wire import Network, SimTransport
 
 TICK = 10e-6
 """What one round of the loop costs. Without it two tasks that wake each other would hold time still."""
@@ -49,6 +48,11 @@ class Process:
     def hold(self, handle: asyncio.Handle) -> None:
         """Keep what is not to run now; of a dead process for ever, so that nothing of it is ever finalised early."""
         self._held.append(handle)
+
+    def forget(self) -> None:
+        """Let go of what was held."""
+        self._held.clear()
+        self.on_death.clear()
 
     def freeze(self) -> None:
         """Stop it where it stands (SIGSTOP); its connections stay open and its time goes on."""
@@ -107,6 +111,10 @@ class SimLoop(asyncio.BaseEventLoop):
         """Return virtual seconds."""
         return self._now
 
+    def skip(self, seconds: float) -> None:
+        """Let time pass while nothing runs."""
+        self._now += seconds
+
     def _make_task(
         self, loop: asyncio.AbstractEventLoop, coro: Any, *, context: Context | None = None, **more: Any
     ) -> asyncio.Task[Any]:
@@ -122,16 +130,19 @@ class SimLoop(asyncio.BaseEventLoop):
         del loop
         self.failures.append(context)
 
-    def forget_timers(self) -> None:
-        """Let go of all timers, at the end."""
+    def forget(self) -> None:
+        """Let go of all that was to run, at the end."""
         self._timers.clear()
+        self._ready.clear()  # type: ignore[attr-defined]
+        self.failures.clear()
 
     def put_back(self, handles: list[asyncio.Handle]) -> None:
         """Make held handles ready again."""
         self._ready.extend(handles)  # type: ignore[attr-defined]
 
     def _run_once(self) -> None:
-        ready: Any = self._ready  # type: ignore[attr-defined]
+        mine: Any = self
+        ready: Any = mine._ready
         self._due_timers(ready)
         if not ready:
             self._jump()
@@ -140,7 +151,7 @@ class SimLoop(asyncio.BaseEventLoop):
         if self._spin > SPIN_LIMIT:
             message = f"time stands at {self._now:.6f}"
             raise LivelockError(message)
-        batch = list(ready)
+        batch: list[Any] = [*ready]
         ready.clear()
         self._pass_waiting(batch)
         if len(batch) > 1:
@@ -148,7 +159,7 @@ class SimLoop(asyncio.BaseEventLoop):
         for handle in batch:
             if handle._cancelled:
                 continue
-            process = handle._context.get(PROCESS)
+            process: Process | None = handle._context.get(PROCESS)
             if process is not None and process.life is not Life.RUNS:
                 process.hold(handle)
                 continue
@@ -171,7 +182,9 @@ class SimLoop(asyncio.BaseEventLoop):
         heapq.heappush(self._timers, (when, self._asked, handle))
         return handle
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_later(
+        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """Run something after a while."""
         return self.call_at(self._now + delay, callback, *args, context=context)
 
@@ -214,9 +227,10 @@ class SimLoop(asyncio.BaseEventLoop):
         protocol.connection_made(transport)
         return transport, protocol
 
-    def run_in_executor(self, *args: Any) -> NoReturn:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> NoReturn:
         """Refuse: threads have no place in virtual time."""
-        message = f"a thread was asked for: {args}"
+        del executor, args
+        message = f"a thread was asked for: {func}"
         raise RuntimeError(message)
 
     def _timer_handle_cancelled(self, handle: object) -> None:
@@ -233,10 +247,4 @@ def _owner(handle: Any) -> object:
     return getattr(handle._callback, "__self__", None)
 
 
-def _bare_context() -> Context:
-    from contextvars import Context as New
-
-    return New()
-
-
-_BARE = _bare_context()
+_BARE = Context()

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from faultlab.sim.store import SortedSet, Stream
+from faultlab.sim.seen import Life, Pointing, Violation
+from faultlab.sim.store import Stream
 from reactor.keys import Keys
 from reactor.session import SessionId
 
@@ -32,40 +33,6 @@ Spawned = tuple[str, int]
 """A session and a generation."""
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """An invariant that did not hold."""
-
-    at: float
-    invariant: str
-    text: str
-
-    def __str__(self) -> str:
-        """Return one line."""
-        return f"{self.at:.6f} {self.invariant}: {self.text}"
-
-
-@dataclass(slots=True)
-class Pointing:
-    """A record that said running of a container, with its key alive, from and until when."""
-
-    box_id: str
-    since: float
-    until: float | None = None
-
-
-@dataclass(slots=True)
-class Life:
-    """When a container was made, ran and went."""
-
-    session: str
-    generation: int
-    host: str
-    started: float | None = None
-    died: float | None = None
-    gone: float | None = None
-
-
 @dataclass(slots=True)
 class Observer:
     """What was seen, and what was wrong. `now` is the world's clock."""
@@ -76,6 +43,8 @@ class Observer:
     keys: Keys = field(default_factory=lambda: Keys("mcp"))
     violations: list[Violation] = field(default_factory=list[Violation])
     lives: dict[str, Life] = field(default_factory=dict[str, Life])
+    present: dict[str, dict[str, Life]] = field(default_factory=dict[str, dict[str, Life]])
+    """The containers that are there, by session."""
     promises: dict[Spawned, float] = field(default_factory=dict[Spawned, float])
     excused: dict[str, str] = field(default_factory=dict[str, str])
     """Sessions whose container may go although its key lives: terminated, ended by the client, killed by hand."""
@@ -91,6 +60,8 @@ class Observer:
     writes: dict[str, int] = field(default_factory=dict[str, int])
     """Writes to keys that a quiet system leaves alone."""
     losses: int = 0
+    doubts: int = 0
+    """Quarantines and outages that the product found."""
     clock_was_set_back: bool = False
     removals: int = 0
     _read: int = 0
@@ -197,6 +168,7 @@ class Observer:
             entry = dict(zip(fields[::2], fields[1::2], strict=True))
             event, session = entry[b"event"].decode(), entry[b"session_id"].decode()
             self.note(f"event {event} {session} {entry.get(b'reason', b'').decode()}")
+            self.doubts += event == "quarantine"
             if event == "ended":
                 spawned = (session, int(entry[b"generation"]))
                 self.ends[spawned] = self.ends.get(spawned, 0) + 1
@@ -205,18 +177,20 @@ class Observer:
 
     # ------------------------------------------------------------------ engines
 
-    def engine_changed(self, host: str, what: str, box: Box, boxes: dict[str, Box]) -> None:
+    def engine_changed(self, host: str, what: str, box: Box) -> None:
         """Look at what happened to a container."""
         session = box.labels.get(LABEL + "session", "")
         generation = int(box.labels.get(LABEL + "generation", "0"))
         self.note(f"{host} {what} {session} {box.box_id[:6]}")
         life = self.lives.setdefault(box.box_id, Life(session, generation, host))
         spawned = (session, generation)
+        there = self.present.setdefault(session, {})
+        there[box.box_id] = life
         match what:
             case "created":
-                others = [b for b in boxes.values() if b.labels.get(LABEL + "session") == session and b is not box]
+                others = [other for other, one in there.items() if other != box.box_id and one.host == host]
                 if others:
-                    self.wrong("S15", f"{session} was created while {others[0].box_id[:6]} was still there")
+                    self.wrong("S15", f"{session} was created while {others[0][:6]} was still there")
             case "started":
                 life.started, life.died = self.now(), None
                 self._check_started(box, life)
@@ -228,6 +202,7 @@ class Observer:
                 self.by_hand[box.box_id] = None
             case _:
                 life.gone = self.now()
+                del there[box.box_id]
                 if what == "vanished":
                     self.by_hand[box.box_id] = None
                 self.removals += what == "removed"
@@ -237,11 +212,7 @@ class Observer:
     def _check_started(self, box: Box, life: Life) -> None:
         if self.committed.get(life.session, 0) > life.generation and not self.losses:
             self.wrong("S5", f"{life.session}: {box.box_id[:6]} started after a newer generation was committed")
-        running = [
-            one
-            for one in self.lives.values()
-            if one.session == life.session and one.started is not None and one.died is None and one.gone is None
-        ]
+        running = [one for one in self.present[life.session].values() if one.started is not None and one.died is None]
         same_host = [one for one in running if one.host == life.host]
         if len(same_host) > 1 or (len(running) > 1 and not self.losses):
             self.wrong("S2", f"{life.session} runs {len(running)} times")
@@ -299,11 +270,6 @@ class Observer:
         """Return the session's running containers."""
         return [
             box_id
-            for box_id, life in self.lives.items()
-            if life.session == session and life.started is not None and life.died is None and life.gone is None
+            for box_id, life in self.present.get(session, {}).items()
+            if life.started is not None and life.died is None
         ]
-
-    def due(self, host: str) -> SortedSet:
-        """Return a host's index."""
-        found = self.redis.store.data.get(f"mcp:host:{host}:due".encode())
-        return found if isinstance(found, SortedSet) else SortedSet()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from faultlab.sim.commands import SYNTAX, Keyspace, RefusedError, Reply, _int, _typed
+from faultlab.sim.commands import Keyspace, integer, typed
+from faultlab.sim.replies import SYNTAX, RefusedError, Reply
 from faultlab.sim.store import SortedSet, Stream
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Ordered(Keyspace):
     """Commands on sorted sets and streams."""
 
     def _zset(self, key: bytes) -> SortedSet:
-        return _typed(self.store, key, SortedSet) or SortedSet()
+        return typed(self.store, key, SortedSet) or SortedSet()
 
     def zadd(self, key: bytes, *args: bytes) -> Reply:
         """ZADD with NX, XX, GT, LT, CH."""
@@ -126,20 +127,18 @@ class Ordered(Keyspace):
                 case b"WITHSCORES":
                     with_scores = True
                 case b"LIMIT":
-                    limit = (_int(next(words)), _int(next(words)))
+                    limit = (integer(next(words)), integer(next(words)))
                 case _:
                     raise RefusedError(SYNTAX)
         if limit and not by_score:
-            raise RefusedError(
-                "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX"
-            )
+            raise RefusedError("ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX")
         if by_score:
             found = list(self._between(key, low, high))
             if limit:
                 found = found[limit[0] :] if limit[1] < 0 else found[limit[0] : limit[0] + limit[1]]
         else:
             order = self._zset(key).order
-            first, last = _int(low), _int(high)
+            first, last = integer(low), integer(high)
             first = max(0, first + len(order)) if first < 0 else first
             last = last + len(order) if last < 0 else last
             found = order[first : last + 1] if last >= first else []
@@ -158,11 +157,11 @@ class Ordered(Keyspace):
             roughly = rest[0] == b"~"
             if rest[0] in (b"~", b"="):
                 rest.pop(0)
-            cap = _int(rest.pop(0))
+            cap = integer(rest.pop(0))
             cap = cap + 100 if roughly else cap
         if not rest or rest.pop(0) != b"*" or not rest or len(rest) % 2:
             raise RefusedError("ERR wrong number of arguments for 'xadd' command")
-        stream: Stream = _typed(self.store, key, Stream) or Stream()
+        stream: Stream = typed(self.store, key, Stream) or Stream()
         self.store.touch(key)
         now = self.now_ms()
         stream.last = (now, 0) if now > stream.last[0] else (stream.last[0], stream.last[1] + 1)
@@ -179,13 +178,13 @@ class Ordered(Keyspace):
 
     def xlen(self, key: bytes) -> Reply:
         """XLEN."""
-        stream: Stream | None = _typed(self.store, key, Stream)
+        stream: Stream | None = typed(self.store, key, Stream)
         return len(stream.entries) if stream else 0
 
     def xrange(self, key: bytes, low: bytes, high: bytes, *options: bytes) -> Reply:
         """XRANGE with COUNT."""
-        stream: Stream | None = _typed(self.store, key, Stream)
-        limit = _int(options[1]) if options else None
+        stream: Stream | None = typed(self.store, key, Stream)
+        limit = integer(options[1]) if options else None
         (least, after), most = _stream_id(low, 0), _stream_id(high, 2**63)[0]
         found = [
             [entry_id, list(fields)]
@@ -198,7 +197,7 @@ class Ordered(Keyspace):
         """XREAD of one stream, without BLOCK."""
         words = [word.upper() for word in args]
         at = words.index(b"STREAMS")
-        limit = _int(args[words.index(b"COUNT") + 1]) if b"COUNT" in words[:at] else None
+        limit = integer(args[words.index(b"COUNT") + 1]) if b"COUNT" in words[:at] else None
         key, after = args[at + 1], args[at + 2]
         found = self.xrange(key, b"(" + after, b"+", *((b"COUNT", b"%d" % limit) if limit is not None else ()))
         return [[key, found]] if found else None

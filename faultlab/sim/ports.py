@@ -44,6 +44,12 @@ class Fault(StrEnum):
     """A message that came unasked comes twice, the second time late."""
 
 
+STALL = 45.0
+"""Seconds that a stalled process stands still: longer than every lease and time-out."""
+STALE = 4.5
+"""Seconds that a stale answer takes: just within redis-py's time-out."""
+LATE = 8.0
+"""Seconds after which a late request is carried out: beyond that time-out."""
 PUSH_FAULTS = (Fault.DROP_PUSH, Fault.REPEAT_PUSH)
 CALL_FAULTS = tuple(fault for fault in Fault if fault not in (*PUSH_FAULTS, Fault.NONE))
 
@@ -84,3 +90,24 @@ class Ports:
             self.fired = label
             return self.fault
         return Fault.NONE
+
+
+def leave(process: Process | None, fault: Fault, later: Callable[[float, Callable[[], None]], object]) -> float | None:
+    """Let a fault befall whoever sends; return by how much the request is late, None if it never leaves."""
+    if process is None or fault is Fault.NONE:
+        return 0.0
+    match fault:
+        case Fault.CRASH_BEFORE:
+            process.kill()
+            return None
+        case Fault.CRASH_AFTER:
+            process.kill()
+        case Fault.STALL_BEFORE | Fault.STALL_AFTER:
+            process.freeze()
+            later(STALL, process.thaw)
+            return STALL if fault is Fault.STALL_BEFORE else 0.0
+        case Fault.LATE:
+            return LATE
+        case _:
+            pass
+    return 0.0

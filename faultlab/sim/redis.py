@@ -10,9 +10,12 @@ import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from faultlab.sim.commands import OK, Refusal, RefusedError, Reply, Status, matcher
+from faultlab.sim.admission import GROWS, KNOWN, REFUSALS, UNHARMED, WRITES, WRONG_TYPE
+from faultlab.sim.connection import Session, info_text
+from faultlab.sim.naming import script_name
 from faultlab.sim.ordered import Ordered
-from faultlab.sim.scripting import Lua
+from faultlab.sim.replies import OK, Refusal, RefusedError, Reply, Status, matcher
+from faultlab.sim.scripting import Lua, ScriptFlags
 from faultlab.sim.store import Before, Store, WrongTypeError
 
 if TYPE_CHECKING:
@@ -20,46 +23,6 @@ if TYPE_CHECKING:
     from random import Random
 
     from faultlab.sim.clock import ServerClock
-
-WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
-WRITES = frozenset(
-    b"DEL SET HSET HDEL HSETNX HINCRBY SADD SREM ZADD ZREM XADD EXPIRE PEXPIRE PEXPIREAT PERSIST FLUSHALL FLUSHDB".split()
-)
-READS = frozenset(
-    b"EXISTS TYPE PTTL TTL PEXPIRETIME SCAN GET HGET HMGET HGETALL HEXISTS HLEN SMEMBERS SISMEMBER ZCARD ZSCORE ZCOUNT "
-    b"ZRANGE ZRANGEBYSCORE XLEN XRANGE XREAD".split()
-)
-GROWS = frozenset(b"SET HSET HSETNX HINCRBY SADD ZADD XADD".split())
-"""Writes that a full server refuses."""
-UNHARMED = frozenset(b"PING INFO CONFIG CLIENT SELECT TIME COMMAND ROLE ECHO".split())
-"""Answered even while writes are refused."""
-REFUSALS = {
-    "MISCONF": "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. "
-    "Commands that may modify the data set are disabled, because this instance is configured to report errors during "
-    "writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details "
-    "about the RDB error.",
-    "NOREPLICAS": "NOREPLICAS Not enough good replicas to write.",
-    "READONLY": "READONLY You can't write against a read only replica.",
-    "LOADING": "LOADING Redis is loading the dataset in memory",
-    "NOAUTH": "NOAUTH Authentication required.",
-    "OOM": "OOM command not allowed when used memory > 'maxmemory'.",
-}
-
-
-class Session:
-    """What the server knows of one connection."""
-
-    def __init__(self, push: Callable[[Reply], None]) -> None:
-        """Take how to send what was not asked for."""
-        self.push = push
-        self.queued: list[list[bytes]] | None = None
-        self.channels: dict[bytes, None] = {}
-        self.patterns: dict[bytes, None] = {}
-
-    @property
-    def subscriptions(self) -> int:
-        """How many channels and patterns it listens to."""
-        return len(self.channels) + len(self.patterns)
 
 
 class SimRedis:
@@ -160,7 +123,7 @@ class SimRedis:
 
     # ------------------------------------------------------------------ commands
 
-    def execute(self, session: Session, words: list[bytes]) -> list[Reply]:
+    def execute(self, session: Session, words: list[bytes]) -> list[Reply]:  # noqa: PLR0911 (a table of commands)
         """Carry out one command; returns its replies (a subscription has one for each channel)."""
         name = words[0].upper()
         if name in (b"SUBSCRIBE", b"PSUBSCRIBE", b"UNSUBSCRIBE", b"PUNSUBSCRIBE"):
@@ -221,12 +184,12 @@ class SimRedis:
             raise RefusedError(REFUSALS[mode])
 
     def _command(self, name: bytes, args: list[bytes]) -> Reply:
-        special: Callable[..., Reply] | None = getattr(self, "cmd_" + name.decode("latin-1").lower(), None)
-        verb: Any = special
-        if verb is None and (name in READS or name in WRITES):
-            verb = getattr(self.keyspace, "delete" if name == b"DEL" else name.decode().lower())
+        if name not in KNOWN:
+            raise RefusedError(f"ERR unknown command '{name.decode('latin-1')}', with args beginning with: ")
+        lower = name.decode().lower()
+        verb: Any = getattr(self, "cmd_" + lower, None)
         if verb is None:
-            raise RefusedError(f"ERR unknown command '{words_of(name)}', with args beginning with: ")
+            verb = getattr(self.keyspace, "delete" if name == b"DEL" else lower)
         return verb(*args)
 
     # ------------------------------------------------------------------ scripts
@@ -241,30 +204,23 @@ class SimRedis:
             self.cmd_script(b"LOAD", body)
         count = int(args[1])
         flags = self.lua.flags(body)
-        if flags.has_shebang and self.mode:
-            self._admit_script(writes=flags.writes, allow_oom=flags.allow_oom)
+        self._admit_script(flags)
         self._name = script_name(body)
 
         def call(words: list[bytes]) -> Reply:
             verb = words[0].upper()
             if not flags.writes and verb in WRITES:
                 raise RefusedError("ERR Write commands are not allowed from read-only scripts.")
+            if verb not in KNOWN:
+                raise RefusedError("ERR Unknown Redis command called from script")
             return self._command(verb, words[1:])
 
         return self.lua.run(body, args[2 : 2 + count], args[2 + count :], call)
 
-    def _admit_script(self, *, writes: bool, allow_oom: bool) -> None:
-        match self.mode:
-            case "OOM" if not allow_oom:
-                raise RefusedError(
-                    "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'"
-                )
-            case "READONLY" if writes:
-                raise RefusedError("READONLY You can not run script with write flag on readonly replica.")
-            case "MISCONF" | "NOREPLICAS" if writes:
-                raise RefusedError(REFUSALS[self.mode])
-            case _:
-                return
+    def _admit_script(self, flags: ScriptFlags) -> None:
+        refused = not flags.allow_oom if self.mode == "OOM" else flags.writes
+        if flags.has_shebang and self.mode and refused:
+            raise RefusedError(REFUSALS[self.mode])
 
     def _subscriptions(self, session: Session, name: bytes, names: list[bytes]) -> list[Reply]:
         book = session.patterns if name.startswith(b"P") else session.channels
@@ -333,32 +289,11 @@ class SimRedis:
         """INFO: what the product may look at."""
         role = "slave" if self.mode == "READONLY" else "master"
         known = {
-            "server": ["redis_version:7.0.15", "redis_mode:standalone", f"run_id:{self.run_id}", "arch_bits:64",
-                       f"uptime_in_seconds:{int(self.clock.uptime())}"],
-            "replication": [f"role:{role}", "connected_slaves:0", f"master_replid:{self.replid}",
-                            "master_replid2:" + "0" * 40],
-            "stats": [f"expired_keys:{self.store.expired_count}", f"evicted_keys:{self.evicted}"],
-            "errorstats": [f"errorstat_{name}:count={count}" for name, count in sorted(self.errors.items())],
-            "persistence": [f"loading:{int(self.mode == 'LOADING')}", "rdb_last_bgsave_status:ok"],
+            "server": {"redis_version": "7.0.15", "redis_mode": "standalone", "run_id": self.run_id,
+                       "uptime_in_seconds": int(self.clock.uptime())},
+            "replication": {"role": role, "connected_slaves": 0, "master_replid": self.replid},
+            "stats": {"expired_keys": self.store.expired_count, "evicted_keys": self.evicted},
+            "errorstats": {f"errorstat_{name}": f"count={count}" for name, count in sorted(self.errors.items())},
+            "persistence": {"loading": int(self.mode == "LOADING")},
         }  # fmt: skip
-        wanted = [section.decode().lower() for section in sections] or list(known)
-        chosen = list(known) if {"all", "everything", "default"} & set(wanted) else wanted
-        parts = [f"# {name.capitalize()}\r\n" + "".join(f"{line}\r\n" for line in known.get(name, [])) for name in chosen]
-        return "\r\n".join(parts).encode()
-
-
-def words_of(name: bytes) -> str:
-    """Return a name for an error message."""
-    return name.decode("latin-1")
-
-
-_NAMES: dict[bytes, str] = {}
-
-
-def script_name(body: bytes) -> str:
-    """Return which of the product's scripts this is."""
-    if body not in _NAMES:
-        from reactor.registry.scripts import Script, load_script
-
-        _NAMES.update({load_script(script).body.encode(): script.value for script in Script})
-    return _NAMES.get(body, "script")
+        return info_text(known, [section.decode().lower() for section in sections])

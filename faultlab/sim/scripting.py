@@ -7,17 +7,18 @@ is not: a sandbox. The invariant: a script sees one instant; what it returns is 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from lupa import lua51
+from lupa import lua51 as _lua51
 
-from faultlab.sim.commands import Refusal, RefusedError, Reply, Status
+from faultlab.sim.replies import Refusal, RefusedError, Reply, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Caller = Callable[[list[bytes]], Reply]
 
+lua51: Any = _lua51  # its stubs are those of the newest Lua
 _GLUE = b"""
 local py_call, py_sha = ...
 redis = {}
@@ -55,7 +56,14 @@ class Lua:
         self._caller: Caller | None = None
         self._compiled: dict[bytes, tuple[Any, ScriptFlags]] = {}
         self._globals: Any = self._lua.globals()
-        self._lua.execute(_GLUE, self._call, lambda text: hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
+        self._lua.execute(_GLUE, self._call, _sha1)
+
+    def close(self) -> None:
+        """Let go of the state, which holds this object as this object holds it."""
+        self._globals[b"redis"] = None
+        self._compiled.clear()
+        self._lua.execute(b"collectgarbage()")
+        self._lua = self._globals = self._table = None
 
     def flags(self, body: bytes) -> ScriptFlags:
         """Return what a script may do."""
@@ -80,7 +88,7 @@ class Lua:
         try:
             return self._from_lua(chunk())
         except lua51.LuaError as error:
-            raise RefusedError(f"ERR {error} script: {hashlib.sha1(body).hexdigest()}, on @user_script:0.") from error
+            raise RefusedError(f"ERR {error} script: {_sha1(body).decode()}, on @user_script:0.") from error
         finally:
             self._caller = None
 
@@ -95,7 +103,7 @@ class Lua:
             case Status(text):
                 return self._table({b"ok": text})
             case list():
-                return self._table([self._to_lua(part) for part in reply])
+                return self._table([self._to_lua(part) for part in cast("list[Reply]", reply)])
             case _:
                 return reply
 
@@ -128,6 +136,10 @@ class Lua:
         return found
 
 
+def _sha1(text: bytes) -> bytes:
+    return hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
+
+
 def _argument(value: Any) -> bytes:
     match value:
         case bytes():
@@ -137,6 +149,6 @@ def _argument(value: Any) -> bytes:
         case int():
             return b"%d" % value
         case float():
-            return b"%d" % int(value) if value == int(value) and abs(value) < 1e17 else b"%.17g" % value
+            return b"%d" % int(value) if value.is_integer() and abs(value) < 1e17 else b"%.17g" % value
         case _:
             raise RefusedError("ERR Lua redis lib command arguments must be strings or integers")

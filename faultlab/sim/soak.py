@@ -6,6 +6,7 @@ the faults (`nemesis`). The invariant: one seed is one epoch; its digest covers 
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,13 @@ from random import Random
 
 import anyio
 
+from faultlab.sim.faults import FAULTS
 from faultlab.sim.loop import PROCESS
-from faultlab.sim.nemesis import FAULTS, Nemesis
-from faultlab.sim.world import Member, Plan, World, boxes_of
+from faultlab.sim.members import Member, Plan
+from faultlab.sim.nemesis import Nemesis
+from faultlab.sim.settling import boxes_of
+from faultlab.sim.world import World
+from reactor.session import SessionId
 
 TTL = 10.0
 SETTLE = 240.0
@@ -93,6 +98,13 @@ class Clients:
                     asking = True
                     tasks.start_soon(again)
 
+    def _judge_change(self, session: str, box_id: str | None) -> None:
+        observer = self.world.observer
+        if box_id in observer.by_hand or session in observer.excused:
+            self.counts["replaced"] += 1
+        else:
+            observer.wrong("S1", f"{session}: its client kept it, and lost {str(box_id)[:6]}")
+
     async def visitor(self, session: str) -> None:
         """Come, stay for a while, leave; again and again, each time in another way."""
         world = self.world
@@ -109,7 +121,7 @@ class Clients:
             await self._leave(session)
 
     async def _leave(self, session: str) -> None:
-        world, key = self.world, self.world.observer.keys.heartbeat(session)
+        world, key = self.world, self.world.observer.keys.heartbeat(SessionId(session))
         match self.rng.randint(0, 7):
             case 0:
                 world.observer.excuse(session, "DEL")
@@ -141,7 +153,7 @@ async def epoch(world: World, result: Epoch, faults: Sequence[str]) -> None:
         for _ in range(2):
             world.app(host)
     clients = Clients(world, rng, result.counts)
-    nemesis = Nemesis(world, rng)
+    nemesis = Nemesis(world, rng, FAULTS)
     async with anyio.create_task_group() as tasks:
         for index in range(4):
             tasks.start_soon(clients.keeper, f"k{index}")
@@ -185,7 +197,7 @@ async def _last(world: World, result: Epoch) -> None:
         return
     ended = False
     with anyio.move_on_after(SETTLE + 90):
-        while any(boxes_of(world, session) for session in _sessions()) or any(True for _ in world.unsettled()):
+        while _anything(world):  # noqa: ASYNC110 (virtual time costs nothing)
             await anyio.sleep(1)
         ended = True
     if not ended:
@@ -197,6 +209,10 @@ async def _last(world: World, result: Epoch) -> None:
     if observer.writes or sum(engine.writes for engine in world.engines.values()) != before:
         observer.wrong("L9", f"written while nothing happened: {dict(observer.writes)}")
     result.counts["removals"] = observer.removals
+
+
+def _anything(world: World) -> bool:
+    return any(boxes_of(world, session) for session in _sessions()) or bool(world.unsettled())
 
 
 def _sessions() -> list[str]:
@@ -214,8 +230,6 @@ async def _inspect(world: World, nemesis: Nemesis) -> None:
 
 async def _collect(world: World) -> None:
     """Let go of what is unreachable, at moments that belong to the history."""
-    import gc
-
     while True:
         await anyio.sleep(900)
         assert PROCESS.get() is None
@@ -223,7 +237,9 @@ async def _collect(world: World) -> None:
         world.note("collected")
 
 
-def run_epoch(seed: int, hours: float, faults: Sequence[str] = tuple(FAULTS), hosts: tuple[str, ...] = ("h1",)) -> Epoch:
+def run_epoch(
+    seed: int, hours: float, faults: Sequence[str] = tuple(FAULTS), hosts: tuple[str, ...] = ("h1",)
+) -> Epoch:
     """Play one epoch."""
     result = Epoch(seed, hours)
     plan = Plan(seed=seed, ttl=TTL, janitor_every=60, stop_grace=Random(seed).choice((0.0, 2.0)), hosts=hosts)

@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import hiredis
 
-from faultlab.sim.commands import Refusal, Reply, Status
+from faultlab.sim.connection import Session
 from faultlab.sim.loop import PROCESS, Life, Process, SimLoop
-from faultlab.sim.ports import Fault, Ports
-from faultlab.sim.redis import Session, SimRedis, script_name
+from faultlab.sim.naming import label
+from faultlab.sim.ports import STALE, Fault, Ports, leave
+from faultlab.sim.redis import SimRedis
+from faultlab.sim.replies import Refusal, Reply, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-STALL = 45.0
-"""Seconds that a stalled process stands still: longer than every lease and time-out."""
-STALE = 4.5
-"""Seconds that a stale answer takes: just within redis-py's time-out."""
-LATE = 8.0
-"""Seconds after which a late request is carried out: beyond that time-out."""
 NOWHERE = contextvars.Context()
 
 
@@ -43,7 +39,8 @@ def encode(reply: Reply) -> bytes:
         case int():
             return b":%d\r\n" % reply
         case list():
-            return b"*%d\r\n" % len(reply) + b"".join(encode(part) for part in reply)
+            parts = cast("list[Reply]", reply)
+            return b"*%d\r\n" % len(parts) + b"".join(encode(part) for part in parts)
         case _:
             return b"$%d\r\n%b\r\n" % (len(reply), reply)
 
@@ -99,6 +96,11 @@ class Network:
         """Reset all connections of a process."""
         self.cut([link for link in self.links if link.process is process])
 
+    def forget(self) -> None:
+        """Let go of every connection, at the end."""
+        self.links.clear()
+        self._waiting.clear()
+
     def thaw(self) -> None:
         """Let a frozen server go on: it first finds what has ended, then what was asked meanwhile."""
         self.frozen = False
@@ -110,27 +112,13 @@ class Network:
         """Carry a request to the server, as far as it gets."""
         process = link.process
         fault = self.ports.call(process, "redis." + "+".join(dict.fromkeys(label(words) for words in commands)))
-        delay = self.delay()
-        match fault:
-            case Fault.CRASH_BEFORE:
-                assert process is not None
-                process.kill()
-                return
-            case Fault.LOSE_REQUEST:
-                self.later(delay, link.reset)
-                return
-            case Fault.CRASH_AFTER:
-                assert process is not None
-                process.kill()
-            case Fault.STALL_BEFORE | Fault.STALL_AFTER:
-                assert process is not None
-                process.freeze()
-                self.later(STALL, process.thaw)
-                delay += STALL if fault is Fault.STALL_BEFORE else 0
-            case Fault.LATE:
-                delay += LATE
-            case _:
-                pass
+        extra = leave(process, fault, self.later)
+        if extra is None:
+            return
+        delay = self.delay() + extra
+        if fault is Fault.LOSE_REQUEST:
+            self.later(delay, link.reset)
+            return
         if process is not None and process.name in self.cut_off:
             return
         link.last = at = max(link.last + 1e-9, self.loop.time() + delay)
@@ -247,28 +235,9 @@ class SimTransport(asyncio.Transport):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return nothing: there is no socket."""
+        del name
         return default
 
     def get_write_buffer_size(self) -> int:
         """Return nothing: bytes are taken at once."""
         return 0
-
-
-def label(words: list[bytes]) -> str:
-    """Return what a command is called in a trace: a script by its name."""
-    name = words[0].decode("latin-1").lower()
-    if name == "eval":
-        return script_name(words[1])
-    if name == "evalsha":
-        return _BY_SHA.get(words[1]) or _known_sha(words[1])
-    return name
-
-
-_BY_SHA: dict[bytes, str] = {}
-
-
-def _known_sha(sha: bytes) -> str:
-    from reactor.registry.scripts import Script, load_script
-
-    _BY_SHA.update({load_script(script).sha.encode(): script.value for script in Script})
-    return _BY_SHA.get(sha, "script")

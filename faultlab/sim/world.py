@@ -6,135 +6,42 @@ What this is: the stage, who is on it, what can be done to it, and whether it ha
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import gc
 import hashlib
 import sys
 import warnings
 from collections import deque
-from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from faultlab.sim.clock import EPOCH_US, ServerClock, virtual
-from faultlab.sim.commands import Refusal, Reply
+from faultlab.sim.clock import EPOCH_US, ServerClock, Virtual
 from faultlab.sim.docker import EngineLine
-from faultlab.sim.engine import Box, SimEngine
-from faultlab.sim.loop import PROCESS, Process, SimLoop
+from faultlab.sim.engine import SimEngine
+from faultlab.sim.loop import SimLoop
+from faultlab.sim.members import Member, Outcome, Plan, end_task
 from faultlab.sim.observer import Observer
 from faultlab.sim.ports import Ports
 from faultlab.sim.redis import SimRedis
+from faultlab.sim.replies import Refusal, Reply
+from faultlab.sim.settling import disagreements
 from faultlab.sim.wire import NOWHERE, Network
+from reactor import supervisor
 from reactor.errors import ReactorError
 from reactor.manager import SessionManager
-from reactor.session import Deployment, HostName, Session
+from reactor.session import Deployment, HostName, SessionId
 from reactor.settings import Settings
 from reactor.supervisor import Reactor
 from reactor.templates import Template
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 TRACE = 4000
 """Lines kept for a person; the digest covers all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a call that a process was asked to make."""
-
-    value: Any = None
-    error: BaseException | None = None
-    died: bool = False
-    """The process ended, or did not answer in time."""
-
-    @property
-    def session(self) -> Session | None:
-        """What an acquire returned."""
-        return self.value if isinstance(self.value, Session) else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How a world is built."""
-
-    seed: int
-    hosts: tuple[str, ...] = ("h1",)
-    ttl: float = 10.0
-    janitor_every: float = 60.0
-    stop_grace: float = 0.0
-    acquire_timeout: float = 20.0
-    max_lifetime: float | None = None
-    grace: float | None = None
-    undo: bool = True
-    hands: int = 64
-
-
-class Member:
-    """A process with the product in it."""
-
-    def __init__(self, world: World, name: str, host: str) -> None:
-        """Begin a process; nothing runs in it yet."""
-        self.world = world
-        self.host = host
-        self.process = Process(name, world.loop)
-        self.process.on_death.append(lambda: world.network.cut_process(self.process))
-        self.context = contextvars.Context()
-        self.context.run(PROCESS.set, self.process)
-        self.ready = asyncio.Event()
-        self.stop = asyncio.Event()
-        """Set: a sidecar drains and its process ends."""
-        self.manager: SessionManager | None = None
-        self.reactor: Reactor | None = None
-        self.task: asyncio.Task[None] | None = None
-
-    def start(self, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run something in the process."""
-        self.task = self.world.loop.create_task(body(), context=self.context.copy())
-
-    async def ask(self, work: Callable[[], Awaitable[object]], limit: float = 120.0) -> Outcome:
-        """Let the process do something and return what became of it; a dead or silent process is an outcome too."""
-        done: asyncio.Future[Outcome] = self.world.loop.create_future()
-
-        def settle(outcome: Outcome) -> None:
-            if not done.done():
-                done.set_result(outcome)
-
-        async def body() -> None:
-            try:
-                value = await work()
-            except (ReactorError, ExceptionGroup) as error:
-                settle(Outcome(error=error))
-            else:
-                settle(Outcome(value=value))
-
-        if self.process.life.value == "dead":
-            return Outcome(died=True)
-        self.process.on_death.append(lambda: settle(Outcome(died=True)))
-        task = self.world.loop.create_task(body(), context=self.context.copy())
-        task.add_done_callback(lambda ended: settle(Outcome(died=True, error=_failure(ended))), context=NOWHERE)
-        with anyio.move_on_after(limit):
-            return await done
-        return Outcome(died=True)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.world.note(f"kill {self.process.name}")
-        self.process.kill()
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs or is frozen."""
-        return self.process.life.value != "dead"
-
-
-def _failure(task: asyncio.Task[Any]) -> BaseException | None:
-    return None if task.cancelled() else task.exception()
 
 
 class World:
@@ -145,6 +52,7 @@ class World:
         self.plan = plan
         self.rng = Random(f"world/{plan.seed}")
         self.loop = SimLoop(Random(f"order/{plan.seed}"))
+        self._virtual = Virtual(self.loop, plan.seed, (supervisor, "HANDS", plan.hands))
         self.ports = Ports()
         self.clock = ServerClock(self.loop)
         self.redis = SimRedis(self.clock, Random(f"redis/{plan.seed}"), undo=plan.undo)
@@ -166,7 +74,7 @@ class World:
 
     def _add_engine(self, host: str) -> None:
         engine = SimEngine(host, self.loop, Random(f"engine/{host}/{self.plan.seed}"), self.wall)
-        engine.on_change = lambda what, box: self.observer.engine_changed(host, what, box, engine.boxes)
+        engine.on_change = lambda what, box: self.observer.engine_changed(host, what, box)
         self.engines[host] = engine
         self.lines[host] = EngineLine(engine, self.ports, Random(f"line/{host}/{self.plan.seed}"))
 
@@ -256,9 +164,10 @@ class World:
                         member.ready.set()
                         await member.stop.wait()
                     member.process.kill()
-                    return
                 except ReactorError:
                     await anyio.sleep(1)
+                else:
+                    return
 
         member.start(body)
         return member
@@ -266,7 +175,7 @@ class World:
     async def ready(self, member: Member, limit: float = 120) -> bool:
         """Wait until a process has started; False if it died or did not."""
         with anyio.move_on_after(limit):
-            while member.alive and not member.ready.is_set() and not (member.task and member.task.done()):
+            while member.starting:  # noqa: ASYNC110 (virtual time costs nothing)
                 await anyio.sleep(0.05)
         return member.ready.is_set() and member.alive
 
@@ -308,39 +217,19 @@ class World:
 
     def beat(self, session: str, ttl: float | None = None) -> Reply:
         """Send a heartbeat: 1 alive, 0 over, None no answer."""
-        return self.client("EXPIRE", self.observer.keys.heartbeat(session), int(ttl or self.plan.ttl))
+        return self.client("EXPIRE", self.observer.keys.heartbeat(SessionId(session)), int(ttl or self.plan.ttl))
 
     # ------------------------------------------------------------------ whether it has settled
 
-    def unsettled(self) -> Iterator[str]:
-        """Yield what belief and engines do not agree on."""
-        store, named = self.redis.store, set[str]()
-        for key in list(store.data):
-            parsed = self.observer.keys.parse_session_key(key.decode("latin-1"))
-            record = store.look(key)
-            if parsed is None or parsed[1] or not isinstance(record, dict):
-                continue
-            state = record[b"state"].decode()
-            if state in ("starting", "ending"):
-                yield f"{parsed[0]} is {state}"
-            elif state == "running":
-                box_id = record[b"container_id"].decode()
-                named.add(box_id)
-                box = self.engines[record[b"host"].decode()].boxes.get(box_id)
-                if box is None or not box.running:
-                    yield f"{parsed[0]} has no running container"
-                if store.look(key + b":heartbeat") is None:
-                    yield f"{parsed[0]} has no heartbeat"
-        for engine in self.engines.values():
-            for box in engine.boxes.values():
-                if box.box_id not in named:
-                    yield f"{box.box_id[:6]} is {box.status} and no record names it"
+    def unsettled(self) -> list[str]:
+        """Return what belief and engines do not agree on."""
+        return list(disagreements(self))
 
     async def settle(self, limit: float) -> float | None:
         """Wait until belief and engines agree; return how long that took, None if they did not within `limit`."""
         began = self.now()
         while self.now() - began < limit:
-            if not any(True for _ in self.unsettled()):
+            if not self.unsettled():
                 return self.now() - began
             await anyio.sleep(0.25)
         return None
@@ -355,8 +244,7 @@ class World:
         gc.freeze()  # what was there before is not looked at when this world is let go of
         world = cls(plan)
         try:
-            with virtual(world.loop, plan.seed):
-                result = world.loop.run_until_complete(scenario(world))
+            result = world.go_on(scenario(world))
             world.check_failures()
             return world, result
         finally:
@@ -364,6 +252,11 @@ class World:
             gc.unfreeze()
             if collecting:
                 gc.enable()
+
+    def go_on(self, scene: Coroutine[Any, Any, T]) -> T:
+        """Let the world go on until a scene in it has ended; the clocks are virtual meanwhile."""
+        with self._virtual:
+            return self.loop.run_until_complete(scene)
 
     def check_failures(self) -> None:
         """Note what no task caught: a defect of the product or of the simulation."""
@@ -379,34 +272,23 @@ class World:
         """Let go of every task without running any of it further."""
         loop = self.loop
         loop.network = None
-        tasks = [task for task in loop.tasks if not task.done()]
         hook = sys.unraisablehook
         sys.unraisablehook = lambda _unraisable: None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                for task in tasks:
-                    task._log_destroy_pending = False  # type: ignore[attr-defined]
-                loop.tasks.clear()
-                self.members.clear()
                 loop.close()
-                del tasks
-                self.network.links.clear()
-                self.redis.sessions.clear()
+                for task in list(loop.tasks):
+                    end_task(task)
+                for member in self.members.values():
+                    member.process.forget()
+                for one in (loop.tasks, self.members, self.redis.sessions):
+                    one.clear()
                 for engine in self.engines.values():
-                    engine.listeners.clear()
-                loop._ready.clear()  # type: ignore[attr-defined]
-                loop.forget_timers()
+                    engine.forget()
+                self.network.forget()
+                loop.forget()
+                self.redis.lua.close()
                 gc.collect()
         finally:
             sys.unraisablehook = hook
-
-
-def boxes_of(world: World, session: str) -> list[Box]:
-    """Return a session's containers on all engines."""
-    return [
-        box
-        for engine in world.engines.values()
-        for box in engine.boxes.values()
-        if box.labels.get("session-reactor.session") == session
-    ]

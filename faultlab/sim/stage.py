@@ -1,0 +1,122 @@
+"""The stage on which a flow plays: who beats meanwhile, whose calls are counted, and which of them is spoiled.
+
+What this is: what the flows (`flows_in`, `flows_out`, `flows_redis`) share. What it is not: a flow. The invariant: a
+client that keeps a session beats on whatever else happens, also while it asks for the session again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from faultlab.sim.loop import Life
+from faultlab.sim.members import Member, Outcome
+from faultlab.sim.ports import Fault
+from faultlab.sim.wire import NOWHERE
+from faultlab.sim.world import World
+
+TTL = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spoil:
+    """Which fault is put on which call of the process that is looked at."""
+
+    fault: Fault = Fault.NONE
+    at: int = 0
+
+
+@dataclass(slots=True)
+class Stage:
+    """One run of a flow."""
+
+    world: World
+    spoil: Spoil
+    sessions: dict[str, None] = field(default_factory=dict[str, None])
+    kept: dict[str, str] = field(default_factory=dict[str, str])
+    """Sessions whose client goes on beating, with the container that it was given."""
+    target: Member | None = None
+
+    async def reactor(self, host: str = "h1") -> Member:
+        """Start a sidecar and wait for it."""
+        member = self.world.reactor(host)
+        await self.world.ready(member)
+        return member
+
+    async def app(self, host: str = "h1") -> Member:
+        """Start an application and wait for it."""
+        member = self.world.app(host)
+        await self.world.ready(member)
+        return member
+
+    async def given(self, app: Member, session: str = "s1", *, keep: bool = False, ttl: float | None = None) -> str:
+        """Acquire a session, where nothing is spoiled yet; return its container."""
+        self.sessions[session] = None
+        outcome = await self.world.acquire(app, session, ttl=ttl)
+        assert outcome.session is not None, outcome
+        assert outcome.session.container_id is not None
+        if keep:
+            self.keep(app, session, outcome.session.container_id)
+        return outcome.session.container_id
+
+    def keep(self, app: Member, session: str, box_id: str) -> None:
+        """Let a client beat from here on, and acquire again when it hears 0."""
+        self.kept[session] = box_id
+        self.world.loop.create_task(self._keeping(app, session, box_id), context=NOWHERE.copy())
+
+    async def _keeping(self, app: Member, session: str, box_id: str) -> None:
+        # A client goes on beating while its application asks for the session again.
+        world, asking = self.world, asyncio.Lock()
+
+        async def again() -> None:
+            async with asking:
+                member = app if app.alive else await self.app()
+                outcome = await world.acquire(member, session)
+            if session in self.kept and outcome.session is not None and outcome.session.container_id != box_id:
+                world.observer.wrong("S1", f"{session}: its client kept it, and lost {box_id[:6]}")
+                self.kept.pop(session)
+
+        while session in self.kept:
+            await anyio.sleep(TTL / 3)
+            if session in self.kept and world.beat(session, TTL) == 0 and not asking.locked():
+                world.loop.create_task(again(), context=NOWHERE.copy())
+
+    def look_at(self, member: Member) -> None:
+        """Count this process's calls from here on, and spoil the chosen one."""
+        self.target = member
+        ports = self.world.ports
+        ports.process, ports.counting = member.process, True
+        ports.fault, ports.at = self.spoil.fault, self.spoil.at
+
+    async def until(self, true: Callable[[], bool], limit: float = 90) -> bool:
+        """Wait for something to become true; False if it does not, or the process that is looked at died."""
+        with anyio.move_on_after(limit):
+            while not true():
+                if self.target is not None and self.target.process.life is Life.DEAD:
+                    return False
+                await anyio.sleep(0.02)
+            return True
+        return False
+
+    def gone(self, session: str = "s1") -> bool:
+        """Whether a session has no container and no live record."""
+        record = self.world.redis.store.data.get(f"mcp:session:{session}".encode())
+        over = not isinstance(record, dict) or record[b"state"] == b"ended"
+        return over and not any(
+            box.labels.get("session-reactor.session") == session
+            for engine in self.world.engines.values()
+            for box in engine.boxes.values()
+        )
+
+
+Flow = Callable[[Stage], Coroutine[Any, Any, None]]
+
+
+def same(stage: Stage, box_id: str, outcome: Outcome) -> None:
+    """Note a violation where an acquire of a living session gave another container."""
+    if outcome.session is not None and outcome.session.container_id != box_id:
+        stage.world.observer.wrong("S1", f"an acquire of a living session gave another container than {box_id[:6]}")
