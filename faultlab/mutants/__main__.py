@@ -25,7 +25,7 @@ _USED = ("pyproject.toml", "README.md", "reactor", "tests", "faultlab", "bench",
 
 def main() -> int:
     """Run the mutants named on the command line, or all; 1 when one survives, 2 when the list does not fit."""
-    parser = argparse.ArgumentParser(prog="python -m faultlab.mutants", description="Break the product, see a test fail.")
+    parser = argparse.ArgumentParser(prog="python -m faultlab.mutants", description="Break it, see a test fail.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
     parser.add_argument("--list", action="store_true", help="print what there is and run nothing")
     asked = parser.parse_args()

@@ -151,7 +151,7 @@ async def test_another_host_that_does_not_answer_is_said_to_be_so(settings: Sett
     await owner.spawn()
     hasty = replace(settings, acquire_timeout=timedelta(milliseconds=300), host=HostName("h1"))
     async with SessionManager(hasty, runtime=scene.engine) as manager:
-        with pytest.raises(AcquireTimeout, match="its host h2 does not answer; .*`reactor forget-host h2`"):
+        with pytest.raises(AcquireTimeout, match=r"its host h2 does not answer; .*`reactor forget-host h2`"):
             await manager.terminate("s-1")
 
 
