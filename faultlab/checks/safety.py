@@ -24,6 +24,8 @@ KEPT_SLACK = 0.6
 HEARTBEAT_LIMIT = 1.5
 """Seconds after which a client gives a heartbeat up."""
 GHOST_S = 3.0
+START_S = 5.0
+"""Seconds that a start may have been under way when its engine was killed."""
 TICK_S = 0.02
 """The kernel tells the start of a process in hundredths of a second."""
 _ALIVE = frozenset({"created", "running", "paused", "restarting"})
@@ -166,7 +168,7 @@ def processes(story: Story) -> Iterator[Violation]:
         there: dict[str, list[Life]] = defaultdict(list)
         for container in scan.containers:
             life = story.lives.get(container)
-            if life is None or container in told or _planted(story, container):
+            if life is None or container in told or _planted(story, container) or _forgotten(story, life):
                 continue
             there[life.session].append(life)
             if life.gone is not None and scan.t0 > life.gone + GHOST_S:
@@ -256,6 +258,18 @@ def _hit(story: Story) -> Iterator[tuple[Life, float]]:
                 yield life, hit
                 break
             explained = hit
+
+
+def _forgotten(story: Story, life: Life) -> bool:
+    """Whether its engine was killed between its create and the word of its start.
+
+    Such an engine comes back with a container that it holds for never started, while its program runs: nobody who talks
+    to the engine can see that, or end it (dockerd 20.10).
+    """
+    return not life.started and any(
+        life.created is not None and life.created <= window.on and window.touches(life.created, life.created + START_S)
+        for window in story.under("dies")
+    )
 
 
 def _planted(story: Story, container: str) -> bool:

@@ -142,6 +142,19 @@ def test_processes_that_the_engine_says_nothing_of_are_seen() -> None:
     assert [found.container for found in two().add(scan(9.0, "c1")).judged("S2p")] == ["c1"]
 
 
+def test_a_program_that_its_killed_engine_does_not_know_of_is_the_engines() -> None:
+    """D23: only where the engine was killed between the create and the word of the start."""
+    scan = Processes(t0=9.0, t1=9.01, containers=("c1",))
+
+    def lost() -> Tale:
+        return Tale().engine(0.0, "create").engine(2.0, "destroy").add(scan)
+
+    assert [found.container for found in lost().judged("S2p")] == ["c1"]
+    assert lost().fault(0.5, 1.5, "dies").judged("S2p") == []
+    assert lost().engine(0.2, "start").fault(0.5, 1.5, "dies").judged("S2p") != []
+    assert lost().fault(7.0, 8.0, "dies").judged("S2p") != []
+
+
 def test_one_generation_handed_out_as_two_containers_is_seen() -> None:
     """S2c: two generations may of course be two containers."""
     tale = Tale().acquire(0.0, "c1", 1).acquire(1.0, "c2", 1, client="b")
