@@ -1,7 +1,7 @@
-"""The choices of the protocol, as the product makes them; a broken variant is one of them made otherwise.
+"""The choices of the protocol, as they have to be made; a broken variant is one of them made otherwise.
 
 What this is: names for decisions. What it is not: a list of supported modes: every other value is there to be found
-broken. The invariant: `Rules()` is the product.
+broken. The invariant: `Rules()` is the protocol that holds; where the product differs, the README says so.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Each field's default is what the scripts and flows do; the comment names the variant that does it otherwise."""
+    """Each field's default is what keeps the invariants; the comment names the variant that does it otherwise."""
 
     # the lock and the generation
     lock: str = "record"  # "key": the heartbeat key is the spawn lock (V1, V2)

@@ -54,6 +54,7 @@ VARIANTS = (
     _variant("V8 an end that names no container", "S1", Rules(end_names_container=False), "exit"),
     _variant("V9 a lost commit always removes", "S1L", Rules(undo="always"), "flush", "lost reply"),
     _variant("V10 the index is left in a later step", "S9", Rules(leave_index="blind")),
+    _variant("V10 and nobody scans the records", "L1", Rules(leave_index="blind", scan_records=False)),
     _variant("V11 a renewal that does not ask", "S1", Rules(renewal="blind")),
     _variant("V12 a waiter hands out what it reads", "S7", Rules(waiter="record")),
     _variant("V12b handed out without a look", "S7", Rules(inspect=False), "exit"),

@@ -156,17 +156,17 @@ class Keyspace:
         return typed(self.store, key, bytes)
 
     def set(self, key: bytes, value: bytes, *options: bytes) -> Reply:
-        """SET with EX, PX, EXAT, PXAT, KEEPTTL, NX, XX."""
+        """SET with EX, PX, PXAT, KEEPTTL, NX, XX."""
         when: int | None = None
         flags: set[bytes] = set()
         words = iter(options)
         for raw in words:
             word = raw.upper()
-            if word in (b"EX", b"PX", b"EXAT", b"PXAT"):
-                number = integer(next(words, b"x")) * (1000 if word in (b"EX", b"EXAT") else 1)
+            if word in (b"EX", b"PX", b"PXAT"):
+                number = integer(next(words, b"x")) * (1000 if word == b"EX" else 1)
                 if number <= 0:
                     raise RefusedError("ERR invalid expire time in 'set' command")
-                when = number + (0 if word.endswith(b"AT") else self.now_ms())
+                when = number + (0 if word == b"PXAT" else self.now_ms())
             elif word in (b"NX", b"XX", b"KEEPTTL"):
                 flags.add(word)
             else:
