@@ -195,6 +195,7 @@ class SessionManager:
                 mode=Mode.END,
                 reason=EndReason.TERMINATED,
                 expected=now.container_id if isinstance(now, Record) else None,
+                generation=meant.generation,
             )
         except SessionLost:
             return False  # our claim's lease ended while we paused, and another one goes on with it
@@ -202,7 +203,7 @@ class SessionManager:
             case Ended() | Gone():
                 return True
             case Foreign(host):
-                return not await crew.registry.request_end(session_id, host)
+                return not await crew.registry.request_end(session_id, host, meant.generation)
             case _:
                 return False
 

@@ -150,6 +150,8 @@ def judge_container(view: View, container: Container) -> PlanLine | None:  # noq
     before = labels.db != view.db
     if found is None:
         return _without_record(view, container, labels, before=before)
+    # Its own record may have been evicted, and what stands there be a later one.
+    before = before or _evicted(view, labels)
     if found.generation > labels.generation or (found.generation == labels.generation and found.state is State.ENDED):
         return _outlived(view, container, labels, found, before=before)
     if found.generation == labels.generation and found.token == labels.token:
@@ -171,8 +173,7 @@ def _without_record(view: View, container: Container, labels: Labels, *, before:
     if view.db is None:
         why = "no record, and Redis does not know its database id: nothing is concluded"
         return _line(view, container, labels, Action.WAIT, Kind.ORPHAN, why)
-    evicted = labels.generation // 1000 <= view.evicted_ms
-    if not (before or evicted):
+    if not (before or _evicted(view, labels)):
         return _line(view, container, labels, Action.REMOVE, Kind.ORPHAN, "no record in the database that made it")
     loss = "a data loss" if before else "keys were evicted"
     if not _old(view, labels):
@@ -184,14 +185,20 @@ def _without_record(view: View, container: Container, labels: Labels, *, before:
     return _line(view, container, labels, Action.REMOVE, Kind.ORPHAN, f"no record, from before {loss}, not running")
 
 
+def _evicted(view: View, labels: Labels) -> bool:
+    return labels.generation // 1000 <= view.evicted_ms
+
+
 def _outlived(view: View, container: Container, labels: Labels, found: Record, *, before: bool) -> PlanLine:
-    if before and container.running and found.token != labels.token and found.state is not State.RUNNING:
+    # A tombstone without a container is of a spawn whose commit Redis may have lost with the rest.
+    other = found.token != labels.token or found.container_id is None
+    if before and container.running and other and found.state is not State.RUNNING:
         if found.state is State.ENDED and _old(view, labels):
             why = "runs since before a data loss, and no live record stands: registered again with a full TTL"
             return _line(view, container, labels, Action.ADOPT, Kind.ORPHAN, why)
         why = "from before a data loss; the next acquire or look registers it"
         return _line(view, container, labels, Action.WAIT, Kind.ORPHAN, why)
-    if before and found.token != labels.token and found.state is not State.RUNNING and not _old(view, labels):
+    if before and other and found.state is not State.RUNNING and not _old(view, labels):
         why = "from before a data loss, young enough to be a spawn in flight"
         return _line(view, container, labels, Action.WAIT, Kind.ORPHAN, why)
     if found.generation == labels.generation:

@@ -210,6 +210,10 @@ class Janitor:
         again = judge_container(await self._view_of(container), container)
         if again is None or (again.action, again.kind) != (line.action, line.kind):
             return "left alone: it changed meanwhile"
+        # The judgement took a while; what was not running may have been started and handed out since.
+        now = await crew.runtime.inspect(container.container_id)
+        if now is None or now.state is not container.state:
+            return GONE_ALREADY if now is None else "left alone: it changed meanwhile"
         assert container.labels is not None  # noqa: S101 (it was judged by them)
         if line.action is Action.ADOPT:
             adopted = await crew.registry.register(container, container.labels, instead_of=None)

@@ -19,7 +19,7 @@ from reactor.errors import SessionLost, Unavailable
 from reactor.registry.verdicts import Claimed, Mode, Verdict
 from reactor.retry import engine_policy
 from reactor.runtime.protocol import Removal
-from reactor.session import ContainerId, Detector, EndReason, SessionId, Token, new_token
+from reactor.session import ContainerId, Detector, EndReason, Generation, SessionId, Token, new_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -54,7 +54,7 @@ class Ways:
     stop_grace: timedelta
 
 
-async def tear_down(
+async def tear_down(  # noqa: PLR0913 (the last three say what an end is about)
     ways: Ways,
     session_id: SessionId,
     *,
@@ -62,6 +62,7 @@ async def tear_down(
     mode: Mode = Mode.CLAIM,
     reason: EndReason = EndReason.TERMINATED,
     expected: ContainerId | None = None,
+    generation: Generation | None = None,
 ) -> Verdict | Ended:
     """Examine a session and, if that claims it, remove its container and finish.
 
@@ -71,7 +72,9 @@ async def tear_down(
     over. Raises `SessionLost` where somebody else took over after our lease ended.
     """
     token = new_token()
-    verdict = await ways.registry.examine(session_id, mode, token, detector=detector, reason=reason, expected=expected)
+    verdict = await ways.registry.examine(
+        session_id, mode, token, detector=detector, reason=reason, expected=expected, generation=generation
+    )
     if not isinstance(verdict, Claimed):
         return verdict
     return await carry_out(ways, session_id, verdict, token)

@@ -84,12 +84,24 @@ def kept(story: Story) -> Iterator[Violation]:
     """S1 in its weaker form, whatever happened: who keeps heartbeating and acquiring keeps the same container."""
     for life, hit in _hit(story):
         given = [call.ttl for call in story.calls[life.session] if call.ok and call.container == life.container]
-        if given and (client := _keeper(story, life, hit, given[0])):
+        if given and (client := _keeper(story, life, _verdict(story, life, hit), given[0])):
             yield _about("S1k", life, hit, f"hit although {client} kept heartbeating")
 
 
+def _verdict(story: Story, life: Life, hit: float) -> float:
+    """Return since when the session was ending before the hit: an engine that hangs may delay that for long."""
+    since = hit
+    for look in story.looks:
+        if look.t1 > hit:
+            break
+        belief = look.sessions.get(life.session)
+        ending = belief is not None and belief.state == "ending" and belief.generation == life.generation
+        since = min(since, look.t1) if ending else hit
+    return since
+
+
 def _keeper(story: Story, life: Life, hit: float, ttl: float) -> str:
-    """Return a client that had this container and tried at least every TTL/3 for one TTL before the hit."""
+    """Return a client that had this container and tried at least every TTL/3 for one TTL before the verdict."""
     tries: dict[str, list[Try]] = defaultdict(list)
     had: set[str] = set()
     for call in story.calls[life.session]:

@@ -13,7 +13,9 @@ from faultlab.sim.nemesis import Nemesis
 
 async def kill_reactor(it: Nemesis) -> None:
     """P1: a sidecar is killed and started again."""
-    victim = it.rng.choice(it.reactors())
+    victim = it.one_of(it.reactors())
+    if victim is None:
+        return
     victim.kill()
     await it.some_time(0.1, 30)
     it.world.reactor(victim.host)
@@ -21,7 +23,9 @@ async def kill_reactor(it: Nemesis) -> None:
 
 async def kill_app(it: Nemesis) -> None:
     """P1: an application is killed and started again."""
-    victim = it.rng.choice(it.apps())
+    victim = it.one_of(it.apps())
+    if victim is None:
+        return
     victim.kill()
     await it.some_time(0.1, 10)
     it.world.app(victim.host)
@@ -29,7 +33,9 @@ async def kill_app(it: Nemesis) -> None:
 
 async def drain_reactor(it: Nemesis) -> None:
     """P2: a sidecar is stopped in an orderly way and started again."""
-    victim = it.rng.choice(it.reactors())
+    victim = it.one_of(it.reactors())
+    if victim is None:
+        return
     victim.stop.set()
     with anyio.move_on_after(60):
         while victim.alive:  # noqa: ASYNC110 (virtual time costs nothing)
@@ -40,7 +46,9 @@ async def drain_reactor(it: Nemesis) -> None:
 
 async def freeze_somebody(it: Nemesis) -> None:
     """P3: a process stands still, perhaps for longer than every lease."""
-    victim = it.rng.choice(it.reactors() + it.apps())
+    victim = it.somebody()
+    if victim is None:
+        return
     victim.process.freeze()
     await it.some_time(1, 60)
     victim.process.thaw()
@@ -48,7 +56,9 @@ async def freeze_somebody(it: Nemesis) -> None:
 
 async def cut_off_somebody(it: Nemesis) -> None:
     """P6, R19: a process does not reach Redis, and is not told."""
-    victim = it.rng.choice(it.reactors() + it.apps())
+    victim = it.somebody()
+    if victim is None:
+        return
     it.world.network.cut_off[victim.process.name] = None
     await it.some_time(1, 60)
     del it.world.network.cut_off[victim.process.name]
@@ -57,7 +67,9 @@ async def cut_off_somebody(it: Nemesis) -> None:
 
 async def cut_connections(it: Nemesis) -> None:
     """R17: a process' connections are reset again and again."""
-    victim = it.rng.choice(it.reactors() + it.apps())
+    victim = it.somebody()
+    if victim is None:
+        return
     for _ in range(it.rng.randint(1, 20)):
         it.world.network.cut_process(victim.process)
         await it.some_time(0.1, 0.5)
@@ -115,7 +127,9 @@ async def engine_stream(it: Nemesis) -> None:
 
 async def cut_off_from_engine(it: Nemesis) -> None:
     """P7: a process does not reach the engine."""
-    victim = it.rng.choice(it.reactors() + it.apps())
+    victim = it.somebody()
+    if victim is None:
+        return
     it.world.lines[victim.host].cut_off[victim.process.name] = None
     await it.some_time(1, 60)
     del it.world.lines[victim.host].cut_off[victim.process.name]

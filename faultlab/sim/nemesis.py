@@ -40,6 +40,14 @@ class Nemesis:
         """Return the living applications."""
         return [m for m in self.world.members.values() if m.alive and m.process.name.startswith("app")]
 
+    def somebody(self) -> Member | None:
+        """Return some living process."""
+        return self.one_of(self.reactors() + self.apps())
+
+    def one_of(self, members: list[Member]) -> Member | None:
+        """Return one of them, None where there is none."""
+        return self.rng.choice(members) if members else None
+
     async def some_time(self, least: float, most: float) -> float:
         """Let a fault last."""
         length = self.rng.uniform(least, most)

@@ -128,7 +128,7 @@ class SessionRegistry(Upkeep):
 
     # ------------------------------------------------------------------ the way out
 
-    async def examine(
+    async def examine(  # noqa: PLR0913 (the last three say what an end is about)
         self,
         session_id: SessionId,
         mode: Mode,
@@ -137,12 +137,13 @@ class SessionRegistry(Upkeep):
         detector: Detector,
         reason: EndReason = EndReason.TERMINATED,
         expected: ContainerId | None = None,
+        generation: Generation | None = None,
     ) -> Verdict:
         """Give the one verdict on a session; a claim belongs to `token` until its lease ends.
 
-        `reason` and `expected` (the container that it is about) count with `Mode.END` only.
+        `reason`, `expected` (the container that it is about) and `generation` count with `Mode.END` only.
         """
-        args = self._examine_args(session_id, mode, token, detector, reason, expected)
+        args = (*self._examine_args(session_id, mode, token, detector, reason, expected), generation or "")
         return _verdict(await self._run(Script.EXAMINE, self._session_keys(session_id), args))
 
     async def look(self, session_ids: Sequence[SessionId]) -> dict[SessionId, Verdict | ReactorError]:
@@ -150,7 +151,7 @@ class SessionRegistry(Upkeep):
 
         async def ask() -> list[Any]:
             calls = [
-                (self._session_keys(i), self._filled(self._examine_args(i, verdicts.Mode.LOOK, Token(""))))
+                (self._session_keys(i), self._filled((*self._examine_args(i, verdicts.Mode.LOOK, Token("")), "")))
                 for i in session_ids
             ]
             replies = await self.link.run_many(Script.EXAMINE, calls)
@@ -184,10 +185,10 @@ class SessionRegistry(Upkeep):
         keys = (*self._session_keys(labels.session), self.keys.hosts)
         return _verdict(await self._run(Script.ADOPT_ORPHAN, keys, args))
 
-    async def request_end(self, session_id: SessionId, host: HostName) -> bool:
-        """Ask another host's reactors to end a session; False where there is none (on that host) any more."""
+    async def request_end(self, session_id: SessionId, host: HostName, generation: Generation) -> bool:
+        """Ask another host's reactors to end this generation; False where it is not there (on that host) any more."""
         keys = (self.keys.record(session_id), self.keys.due(host))
-        return await self._run(Script.REQUEST_END, keys, (session_id, host)) == "OK"
+        return await self._run(Script.REQUEST_END, keys, (session_id, host, generation)) == "OK"
 
     def _examine_args(
         self,

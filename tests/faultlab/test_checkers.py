@@ -103,6 +103,17 @@ def test_a_client_that_fell_silent_for_longer_than_a_third_of_the_ttl_is_not_one
     assert tale.judged("S1k") == []
 
 
+def test_a_client_that_comes_back_after_the_verdict_is_not_one_that_keeps() -> None:
+    """S1k, D2: its session was over before its acquire began to wait for an engine that hung."""
+
+    def late() -> Tale:
+        return Tale().born(0.0).acquire(0.0).beat(1.0, 2.0).begin("acquire", 5.1).removed(9.0)
+
+    assert late().judged("S1k") != []
+    assert late().look(5.05, 6.0, 8.0, state="ending").judged("S1k") == []
+    assert late().look(5.05, 6.0, state="ending").look(8.0).judged("S1k") != []
+
+
 def test_a_client_that_was_frozen_is_not_one_that_keeps() -> None:
     """S1k, P3: a call that hangs in a stopped process is no try."""
     tale = Tale().born(0.0).acquire(0.0).beat(1.0, 2.0).beat(2.9, error="TimeoutError").removed(4.0)

@@ -17,7 +17,7 @@ from reactor.plan import Action, Kind
 from reactor.registry import HostNotFound, HostPresent, Hosts, Superseded, hosts
 from reactor.registry.scripts import Script
 from reactor.registry.verdicts import Mode, Spawn
-from reactor.session import Deployment, HostName, SessionId, State, Token
+from reactor.session import Deployment, Generation, HostName, SessionId, State, Token
 from tests.fakes.runtime import FakeRuntime
 from tests.protocol.actor import S1, Actor, HookedLink
 from tests.protocol.scene import Scene
@@ -59,7 +59,8 @@ async def test_p9_a_forgotten_hosts_session_is_free_whatever_its_state(
         case "running, expired":
             await scene.run_out()
         case "asked to end":
-            assert await here.registry.request_end(S1, GONE)
+            generation = Generation(int(scene.record()["generation"]))
+            assert await here.registry.request_end(S1, GONE, generation)
         case "ending":
             await lost.claimed(B, mode=Mode.END)
         case "not indexed":

@@ -1,14 +1,17 @@
 """What is not believed: an event, a plan that has aged, a lease that somebody else took over."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from reactor.errors import SessionLost
 from reactor.plan import Action, Kind
+from reactor.reconcile import Janitor
+from reactor.registry.verdicts import Mode, Other
 from reactor.runtime.protocol import ContainerState
 from reactor.session import Detector, Token
-from tests.protocol.actor import S1
+from tests.protocol.actor import HOST, S1
 from tests.protocol.scene import Scene
 
 
@@ -48,3 +51,63 @@ async def test_a_lease_that_somebody_else_took_over_cannot_be_renewed(scene: Sce
     with pytest.raises(SessionLost):
         await late.registry.renew(S1, Token("late"), reserved.db)
     assert scene.record()["generation"] == str(newer.generation)
+
+
+async def test_an_end_names_the_generation_that_it_is_about(scene: Scene) -> None:
+    """A terminate that read a spawn in its beginning pauses; it does not end the session that came after it."""
+    late, other = await scene.actor(), await scene.actor()
+    meant = await other.reserved(Token("first"))
+    scene.pass_lease()
+    await other.tear_down()
+    session = await other.acquire()
+    verdict = await late.tear_down(mode=Mode.END, generation=meant.generation)
+    assert isinstance(verdict, Other)
+    assert scene.running() == [session.container_id]
+    assert scene.beat() == 1
+
+
+async def test_a_session_whose_commit_a_failover_lost_is_registered_again(scene: Scene) -> None:
+    """R28: handed out, then the commit is lost; the record of the spawn is claimed and ended without a container."""
+    actor = await scene.actor()
+    token = Token("spawner")
+    reserved = await actor.reserved(token)
+    container_id = await actor.create(token, reserved)
+    await actor.registry.renew(S1, token, reserved.db)
+    await actor.runtime.start(container_id)
+    rewind = scene.snapshot()
+    await actor.save(token, reserved, container_id)
+    rewind()
+    scene.redis.hset(scene.keys.seen(HOST), "run_id", "before the failover")
+    await actor.registry.evidence.witness()
+    scene.pass_lease()
+    await actor.tear_down()
+    assert scene.state() == "ended"
+
+    old = replace(actor.crew.settings, acquire_timeout=timedelta(0))
+    lines = [line async for line in Janitor(actor.crew, settings=old).run()]
+    assert [(line.action, outcome) for line, outcome in lines] == [(Action.ADOPT, "done")]
+    assert scene.running() == [container_id]
+    assert scene.beat() == 1
+
+
+async def test_what_was_started_while_it_was_judged_is_not_removed(scene: Scene) -> None:
+    """A janitor pauses between its look at a container and the removal; the spawn that made it goes on."""
+    actor = await scene.actor()
+    token = Token("spawner")
+    reserved = await actor.reserved(token)
+    container_id = await actor.create(token, reserved)
+    scene.flush()
+    old = replace(actor.crew.settings, acquire_timeout=timedelta(0))
+    janitor = Janitor(actor.crew, settings=old)
+    assert [line.action for line in await janitor.plan()] == [Action.REMOVE]
+
+    async def start() -> None:
+        async def go_on() -> None:
+            await scene.engine.start(container_id)
+
+        actor.runtime.hook("inspect", go_on, after_effect=True)
+
+    actor.runtime.hook("containers", start, after_effect=True)
+    outcomes = [outcome async for _, outcome in janitor.run()]
+    assert outcomes == ["left alone: it changed meanwhile"]
+    assert scene.running() == [container_id]

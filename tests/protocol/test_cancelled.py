@@ -100,12 +100,12 @@ async def test_p1_a_registration_that_is_cancelled_is_repeated_by_the_next(scene
 async def test_r20_a_lost_answer_to_a_wish_for_an_end_is_asked_for_again(scene: Scene) -> None:
     """The mark is there once, and the owner acts on it once."""
     owner, other = await scene.actor(host="h2"), await scene.actor()
-    await owner.acquire()
+    generation = (await owner.acquire()).generation
     other.link.lose(Script.REQUEST_END)
 
-    assert await other.registry.request_end(S1, owner.registry.host)
+    assert await other.registry.request_end(S1, owner.registry.host, generation)
     assert isinstance(await owner.tear_down(), Ended)
-    assert not await other.registry.request_end(S1, owner.registry.host)
+    assert not await other.registry.request_end(S1, owner.registry.host, generation)
     assert len(scene.events("ended")) == 1
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from reactor.registry.verdicts import Claimable, Claimed, Other
 from reactor.runtime.protocol import Container, Labels
-from reactor.session import ContainerId, Detector, EndReason, HostName, State, Token
+from reactor.session import ContainerId, Detector, EndReason, Generation, HostName, State, Token
 from reactor.teardown import Ended
 from tests.protocol.actor import HOST, S1, Actor
 from tests.protocol.scene import Scene
@@ -101,25 +101,26 @@ async def test_register_never_replaces_somebody_elses_live_record(scene: Scene, 
 async def test_request_end_marks_another_hosts_session_for_its_reactors(scene: Scene) -> None:
     """Due at once there; its client may send what it likes, its owner ends it."""
     here, there = await scene.actor(), await scene.actor(host=H2)
-    await there.spawn()
+    generation = (await there.spawn())[1].generation
 
-    assert await here.registry.request_end(S1, H2) is True
-    assert await here.registry.request_end(S1, H2) is True
+    assert await here.registry.request_end(S1, H2, generation) is True
+    assert await here.registry.request_end(S1, H2, generation) is True
     assert scene.beat() == 1
     assert (scene.score(host=H2) or 0) <= scene.now_ms()
     assert await there.registry.look([S1]) == {S1: Claimable()}
     ended = await there.tear_down()
     assert isinstance(ended, Ended)
     assert ended.reason is EndReason.TERMINATED
-    assert await here.registry.request_end(S1, H2) is False
+    assert await here.registry.request_end(S1, H2, generation) is False
 
 
-async def test_request_end_is_about_one_hosts_session(scene: Scene) -> None:
-    """It moved meanwhile: nothing is marked."""
+async def test_request_end_is_about_one_hosts_session_and_one_generation(scene: Scene) -> None:
+    """It moved, or was followed by another one meanwhile: nothing is marked."""
     here, there = await scene.actor(), await scene.actor(host=H2)
-    await here.spawn()
+    generation = (await here.spawn())[1].generation
 
-    assert await there.registry.request_end(S1, HostName("h3")) is False
+    assert await there.registry.request_end(S1, HostName("h3"), generation) is False
+    assert await there.registry.request_end(S1, here.registry.host, Generation(generation - 1)) is False
     assert "end_requested" not in scene.record()
 
 
@@ -127,7 +128,7 @@ async def test_an_end_that_was_asked_for_is_not_forgotten_by_the_next_acquire(sc
     """The mark makes callers wait until its owner has ended the session."""
     actor = await scene.actor()
     first = await actor.acquire()
-    await actor.registry.request_end(S1, HOST)
+    await actor.registry.request_end(S1, HOST, first.generation)
 
     second = await actor.acquire()
 

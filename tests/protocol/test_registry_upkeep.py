@@ -7,7 +7,7 @@ import pytest
 from reactor.errors import ForeignData, SessionNotFound
 from reactor.plan import Action, Kind
 from reactor.registry.verdicts import Alive, Mode
-from reactor.session import Address, Detector, Endpoint, SessionId, Token
+from reactor.session import Address, Detector, Endpoint, Generation, SessionId, Token
 from tests.protocol.actor import HOST, S1
 from tests.protocol.scene import Scene
 from tests.waiting import wait_until
@@ -178,7 +178,7 @@ async def test_a_record_that_is_not_ours_to_read_is_left_untouched_by_every_verb
         lambda: actor.examine(Mode.END, A),
         lambda: registry.extend(S1, A),
         lambda: registry.delete(S1, A),
-        lambda: registry.request_end(S1, HOST),
+        lambda: registry.request_end(S1, HOST, Generation(1)),
         lambda: registry.mend(S1),
         lambda: registry.readdress(S1, container),
         lambda: registry.get(S1),

@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
 -- The one verdict on a session: alive, busy, in grace, gone, or claimed for teardown by this token.
 -- KEYS  record heartbeat due seen meta events
--- ARGV  id host mode token lease_ms run_id grace_ms reason expected_container detector clock_ms clock_slack_ms
+-- ARGV  id host mode token lease_ms run_id grace_ms reason expected_container detector clock_ms clock_slack_ms generation
 --       mode: look (no verdict is acted on) | claim (a missing key or a lease that ran out) | end (reason, now)
 --             | deleted (as claim; somebody was heard to delete the key: if it is missing, that is why)
 --       grace_ms: 0 means the session's own TTL
+--       generation: the one that an end is about ('': whichever there is)
 --       clock_ms: what Redis' clock should say (0: not known), clock_slack_ms: how far off that may honestly be
 -- returns {UNSURE} | {GONE} | {FOREIGN, host} | {LIVE, left_ms, repaired} | {BUSY, left_ms} | {GRACE, left_ms}
 --         | {CLAIMABLE} | {OTHER} | {CLAIMED, container_id, generation, db, reason}
@@ -58,6 +59,9 @@ end
 if record.host ~= host then
   redis.call('ZREM', KEYS[3], id)
   return { 'FOREIGN', record.host }
+end
+if ARGV[13] ~= '' and ARGV[13] ~= record.generation then
+  return { 'OTHER' }
 end
 
 -- What is left of a lease. None is that long: such a one was written before the clock was set back.

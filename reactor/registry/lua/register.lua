@@ -22,7 +22,8 @@ if not again then
   if ARGV[9] ~= '' then
     free = record and record.state == 'starting' and record.token == ARGV[9] and record.host == host
   else
-    free = not record or (record.state == 'ended' and record.token ~= token)
+    -- A tombstone without a container is of a spawn whose commit may have been lost with the rest.
+    free = not record or (record.state == 'ended' and (record.token ~= token or not record.container_id))
   end
   if not free or (db == ARGV[8] and not evicted_since(KEYS[4], generation)) then
     return { 'REFUSED' }

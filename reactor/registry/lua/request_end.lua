@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Asks the host that owns a session to end it now.
 -- KEYS  record due(of that host)
--- ARGV  id that_host
--- returns OK | GONE | MOVED (another host owns it now)
+-- ARGV  id that_host generation
+-- returns OK | GONE | MOVED (another host owns it now, or another generation lives)
 -- invariant: a record that already ends is left alone.
 local record, bad = load(KEYS[1])
 if bad then
@@ -11,7 +11,7 @@ end
 if not record or record.state == 'ended' then
   return 'GONE'
 end
-if record.host ~= ARGV[2] then
+if record.host ~= ARGV[2] or record.generation ~= ARGV[3] then
   return 'MOVED'
 end
 if record.state ~= 'ending' and not record.end_requested then
