@@ -83,9 +83,9 @@ async def clock_stands(stage: Stage) -> None:
     await anyio.sleep(TTL * 0.97)
     stage.world.observer.lost_data("clock")
     stage.world.clock.go_on(caught_up=True)
-    if not reactor.alive:
-        stage.kept.clear()  # nobody saw it: to the next reactor all has been well
     await stage.until(lambda: stage.gone("abandoned"))
+    if not reactor.alive:
+        stage.kept.clear()  # who saw it wrote nothing down: to the next reactor all has been well
 
 
 async def heartbeat_is_evicted(stage: Stage) -> None:
@@ -129,6 +129,6 @@ async def redis_is_frozen(stage: Stage) -> None:
     world.observer.lost_data("frozen")
     world.redis.cycle()
     world.network.thaw()
-    if not reactor.alive:
-        stage.kept.clear()  # nobody saw it: to the next reactor all has been well
     await stage.until(lambda: stage.gone("abandoned"))
+    if not reactor.alive:
+        stage.kept.clear()  # who saw it wrote nothing down: to the next reactor all has been well

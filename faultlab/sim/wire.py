@@ -98,6 +98,8 @@ class Network:
 
     def forget(self) -> None:
         """Let go of every connection, at the end."""
+        for link in self.links:
+            link.closed = True
         self.links.clear()
         self._waiting.clear()
 

@@ -289,6 +289,7 @@ class World:
                 self.network.forget()
                 loop.forget()
                 self.redis.lua.close()
-                gc.collect()
+                for _ in range(3):  # what a finaliser brings back to life goes with the next
+                    gc.collect()
         finally:
             sys.unraisablehook = hook

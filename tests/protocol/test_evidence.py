@@ -99,6 +99,19 @@ async def test_a_session_that_was_kept_over_a_restart_goes_on(lasting: Scene) ->
     assert session.container_id not in scene.engine.held
 
 
+async def test_no_command_runs_on_a_restarted_redis_before_it_was_looked_at(lasting: Scene) -> None:
+    """R1, R28: what it holds may be older than what it had said; a session that it still shows as live too."""
+    scene = lasting
+    actor = await scene.actor()
+    await actor.acquire()
+    before = _db(scene)
+    scene.server.restart()
+
+    assert isinstance(await actor.reserve(A), Live)
+    assert _db(scene) != before
+    assert _quarantine(scene) == f"run:{actor.link.run_id}"
+
+
 async def test_a_quarantine_is_resumed_by_the_next_process(lasting: Scene) -> None:
     """It was written together with what led to it, so a kill in between parts nothing."""
     scene = lasting
