@@ -1,19 +1,17 @@
 """The processes of a world: what runs the product, and how it is asked to do something.
 
-What this is: a member with its context, its life and its death; the plan of a world; the end of a task. What it is not:
-the world. The invariant: whoever waits for a member hears of its death.
+What this is: a member with its context, its life and its death; the plan of a world. What it is not: the world. The
+invariant: whoever waits for a member hears of its death.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio._backends import _asyncio
 
 from faultlab.sim.loop import PROCESS, Life, Process
 from faultlab.sim.wire import NOWHERE
@@ -125,18 +123,3 @@ class Member:
 
 def _failure(task: asyncio.Task[Any]) -> BaseException | None:
     return None if task.cancelled() else task.exception()
-
-
-def end_task(task: asyncio.Task[Any]) -> None:
-    """Let go of a task without running any of it further."""
-    # Nothing of it may run later, when it is collected: what it was about to do is thrown away here.
-    unknown: Any = task
-    unknown._log_destroy_pending = False
-    coroutine: Any = task.get_coro()
-    for _ in range(20):
-        if coroutine is None or coroutine.cr_frame is None:
-            break
-        with suppress(BaseException):
-            coroutine.close()
-    states: Any = _asyncio
-    states._task_states.pop(task, None)  # its scope names the task, which would stay for ever

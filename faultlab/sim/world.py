@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from faultlab.sim.clock import EPOCH_US, ServerClock, Virtual
+from faultlab.sim.closing import Connections, end_task
 from faultlab.sim.docker import EngineLine
 from faultlab.sim.engine import SimEngine
 from faultlab.sim.loop import SimLoop
-from faultlab.sim.members import Member, Outcome, Plan, end_task
+from faultlab.sim.members import Member, Outcome, Plan
 from faultlab.sim.observer import Observer
 from faultlab.sim.ports import Ports
 from faultlab.sim.redis import SimRedis
@@ -52,7 +53,9 @@ class World:
         self.plan = plan
         self.rng = Random(f"world/{plan.seed}")
         self.loop = SimLoop(Random(f"order/{plan.seed}"))
-        self._virtual = Virtual(self.loop, plan.seed, (supervisor, "HANDS", plan.hands))
+        self._connections = Connections()
+        more = ((supervisor, "HANDS", plan.hands), self._connections.patch())
+        self._virtual = Virtual(self.loop, plan.seed, *more)
         self.ports = Ports()
         self.clock = ServerClock(self.loop)
         self.redis = SimRedis(self.clock, Random(f"redis/{plan.seed}"), undo=plan.undo)
@@ -289,6 +292,7 @@ class World:
                 self.network.forget()
                 loop.forget()
                 self.redis.lua.close()
+                self._connections.let_go()
                 for _ in range(3):  # what a finaliser brings back to life goes with the next
                     gc.collect()
         finally:
