@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
+import hypothesis
 import pytest
 import redis
 
@@ -35,9 +36,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """End in order on SIGTERM, as on SIGINT: servers are stopped by their fixtures."""
+    """End in order on SIGTERM, as on SIGINT: servers are stopped by their fixtures. No example is timed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A machine that is busy with something else says nothing about the code.
+    hypothesis.settings.register_profile(
+        "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("untimed")
 
 
 ONCE = (

@@ -10,7 +10,7 @@ from reactor.plan import Action, Kind
 from reactor.reconcile import Janitor
 from reactor.registry.verdicts import Mode, Other
 from reactor.runtime.protocol import ContainerState
-from reactor.session import Detector, Token
+from reactor.session import DatabaseId, Detector, Token
 from tests.protocol.actor import HOST, S1
 from tests.protocol.scene import Scene
 
@@ -111,3 +111,24 @@ async def test_what_was_started_while_it_was_judged_is_not_removed(scene: Scene)
     outcomes = [outcome async for _, outcome in janitor.run()]
     assert outcomes == ["left alone: it changed meanwhile"]
     assert scene.running() == [container_id]
+
+
+async def test_a_name_is_not_freed_by_a_spawn_that_a_failover_took_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R28: between the look at the name's holder and its removal the holder's session comes back."""
+    actor = await scene.actor()
+    session = await actor.acquire()
+    failover = scene.snapshot()
+    scene.redis.delete(scene.keys.record(S1), scene.keys.heartbeat(S1))
+    asked = actor.registry.bound_db
+
+    async def then_fail_over() -> DatabaseId | None:
+        answer = await asked()
+        failover()
+        return answer
+
+    monkeypatch.setattr(actor.registry, "bound_db", then_fail_over)
+    assert (await actor.acquire()).container_id == session.container_id
+    assert scene.running() == [session.container_id]
+    assert scene.beat() == 1
