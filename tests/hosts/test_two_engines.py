@@ -80,7 +80,9 @@ async def test_p9_a_host_that_is_gone_is_forgotten_and_comes_back(
         assert (refused.code, "a reactor runs on host host-b" in refused.err) == (75, True)
         there.process.kill()
     await wait_until(lambda: a("forget-host", "host-c").code == 1, what="an unknown host is a no")
-    await wait_until(lambda: a("acquire", "kept", **HASTY).code != 0, what="the killed reactor's last word holds no more")
+    await wait_until(
+        lambda: a("acquire", "kept", **HASTY).code != 0, what="the killed reactor's last word holds no more"
+    )
     late = a("acquire", "kept", **HASTY)
     assert (late.code, "`reactor forget-host host-b`" in late.err) == (75, True), late
     late = a("terminate", "kept", **HASTY)
