@@ -117,6 +117,8 @@ class Observation:
     meta_deployment: str
     has_records: bool
     clock: ClockReading
+    strayed: ClockReading | None = None
+    """What this process read since its last look that was far off; the clock may be where it should be again."""
     seen: Seen = field(default_factory=Seen)
     known_db: str = ""
     """The database id that this process has worked with; it remembers what Redis may have lost."""
@@ -211,7 +213,7 @@ def _doubt(now: Observation, db: str) -> str:  # noqa: PLR0911 (a table, row by 
         return f"role:{now.replid[:8]}"
     if seen.db != db:
         return f"db:{db}"
-    if _moved(now):
+    if _moved(now) or _strayed(now):
         return f"clock:{_moves(now)}"
     # A count that fell was reset by hand, and says nothing of what went before.
     return _evictions(now) if seen.evicted not in (None, now.evicted) else ""
@@ -233,6 +235,14 @@ def _moved(now: Observation) -> bool:
     return base is not None and abs(base.shift(now.clock)) > base.allowed(now.clock)
 
 
+def _strayed(now: Observation) -> bool:
+    """Whether it was seen to be far off since the last reading that anybody of the host wrote down."""
+    base, off = _base(now), now.strayed
+    if base is None or off is None or off.boot != base.boot or off.asked_ms < base.told_ms:
+        return False
+    return abs(base.shift(off)) > base.allowed(off)
+
+
 def _stands_still(now: Observation) -> bool:
     base = _base(now)
     if base is None or not _moved(now):
@@ -248,15 +258,15 @@ def _moves(now: Observation) -> int:
 
 
 def _clock_fields(now: Observation) -> dict[str, str]:
-    base, other = _base(now), now.seen.clock
-    if base is not None and not _moved(now) and 0 <= now.clock.told_ms - base.told_ms < BASELINE_MS:
+    base, other, doubted = _base(now), now.seen.clock, _moved(now) or _strayed(now)
+    if base is not None and not doubted and 0 <= now.clock.told_ms - base.told_ms < BASELINE_MS:
         return {}
     if base is None and other is not None and now.seen.run_id == now.run_id:  # noqa: SIM102 (two reasons)
         # Somebody reads it with another machine's clock; while he goes on, he is the judge.
         if 0 <= now.clock.redis_ms - other.redis_ms < 2 * BASELINE_MS:
             return {}
     fields = {"clock": now.clock.text(), "clock_boot": now.clock.boot}
-    if _moved(now):
+    if doubted:
         fields |= {"clock_moves": str(_moves(now)), "clock_still": "1" if _stands_still(now) else "0"}
     elif now.seen.clock_still:
         fields["clock_still"] = "0"

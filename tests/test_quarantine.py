@@ -30,7 +30,7 @@ ROWS = [
         ("nothing", "same", "other"),  # replication history last seen
         ("", "d1"),
         ("", "d1", "d2"),
-        ("nothing", "steady", "forward", "backward", "still", "another boot"),
+        ("nothing", "steady", "forward", "backward", "still", "came back", "another boot"),
         ("nothing", "same", "grew", "reset"),
         ("same", "grew", "grew while watched"),
         ("not", "a moment", "long", "always"),
@@ -45,8 +45,10 @@ BASES = {
     "forward": replace(READING, redis_ms=NOW_MS - 15_000, asked_ms=90_000, told_ms=90_002),
     "backward": replace(READING, redis_ms=NOW_MS + 15_000, asked_ms=90_000, told_ms=90_002),
     "still": replace(READING, asked_ms=90_000, told_ms=90_002),
+    "came back": WELL.clock,
     "another boot": replace(READING, redis_ms=NOW_MS - 15_000, boot="another"),
 }
+STRAYED = replace(READING, redis_ms=NOW_MS - 4000, asked_ms=99_000, told_ms=99_002)
 COUNTS = {"nothing": (0, None), "same": (7, 7), "grew": (8, 7), "reset": (0, 7)}
 FAILING = {"not": None, "a moment": SHORTEST_OUTAGE_MS - 1, "long": 300_000, "always": 10**15}
 
@@ -58,7 +60,7 @@ def observed(case: Case) -> Observation:
     return Observation(
         run_id="run-now", replid="replid-now", evicted=evicted, refused=0 if case.refused == "same" else 3,
         meta_db=case.meta_db, meta_deployment="d", has_records=case.records, clock=READING,
-        failing_ms=FAILING[case.failing], known_db=case.known,
+        failing_ms=FAILING[case.failing], known_db=case.known, strayed=STRAYED if case.clock == "came back" else None,
         seen=Seen(
             run_id={"nothing": "", "same": "run-now", "other": "run-before"}[case.run_id],
             replid={"nothing": "", "same": "replid-now", "other": "replid-before"}[case.replid],
@@ -81,7 +83,7 @@ def kind_of(case: Case) -> str:  # noqa: PLR0911 (a table, row by row)
         return "role"
     if case.meta_db != case.seen_db or not case.meta_db:
         return "db"
-    if case.clock in ("forward", "backward", "still"):
+    if case.clock in ("forward", "backward", "still", "came back"):
         return "clock"
     return "evicted" if case.evicted in ("grew", "reset") else ""
 

@@ -61,6 +61,18 @@ def test_a_clock_that_stands_still_is_one_finding_and_its_return_another() -> No
     assert names == ["clock:1"] + ["clock:2"] * 4 + ["clock:3"]
 
 
+def test_a_clock_that_was_far_off_and_came_back_before_anybody_could_look_is_doubted() -> None:
+    """The keys that ended by it are gone all the same; found once, whoever else of the host saw it too."""
+    off = replace(READING, redis_ms=NOW_MS - 4000, asked_ms=99_000, told_ms=99_002)
+    observation = replace(QUIET, strayed=off)
+    found = conclude(observation, FRESH)
+    other = conclude(replace(written(observation, found), strayed=off), FRESH)
+    near = conclude(replace(QUIET, strayed=replace(off, redis_ms=NOW_MS - 1000)), FRESH)
+    elsewhere = conclude(replace(QUIET, strayed=replace(off, boot="another")), FRESH)
+
+    assert (found.quarantine, other.quarantine, near.quarantine, elsewhere.quarantine) == ("clock:1", "", "", "")
+
+
 def test_an_outage_is_counted_from_what_anybody_of_the_host_found_well() -> None:
     """A reactor that is cut off alone does not turn its own trouble into everybody's."""
     cut_off = replace(QUIET, failing_ms=60_000)

@@ -78,13 +78,13 @@ class Evidence:
         """Called when the database id changed or a doubt began: belief and engine have to be compared again."""
         self.changes = 0
         """How often Redis turned out to be another one: every claim and plan from before is void."""
-        self.clock_moved = False
-        """A reading was far from what it should be; the next witness says whether the clock moved."""
+        self._strayed: ClockReading | None = None
+        """A reading that was far from what it should be; the next witness says whether the clock moved."""
 
     @property
     def doubted(self) -> bool:
         """Whether something happened that no witness has looked at yet: until then no script gives a verdict."""
-        return self.clock_moved or (self._link.pulse is not None and self._link.pulse.doubted)
+        return self._strayed is not None or (self._link.pulse is not None and self._link.pulse.doubted)
 
     async def witness(self) -> None:
         """Look at Redis and write down what it is now.
@@ -113,7 +113,8 @@ class Evidence:
             return False
         if self._link.pulse is not None:
             self._link.pulse.told()
-        self.clock_moved = False
+        if self._strayed is now.strayed:  # one that was read meanwhile is for the next look
+            self._strayed = None
         self.expectation.note(now.clock)
         self._read_ms = now.clock.told_ms
         self.deployment = deployment
@@ -188,6 +189,7 @@ class Evidence:
             meta_deployment=reply[4],
             has_records=reply[5] != "0",
             clock=reading,
+            strayed=self._strayed,
             seen=Seen.parse(raw),
             known_db=self.db,
             failing_ms=None if pulse is None else pulse.failing_ms,
@@ -248,7 +250,7 @@ class Evidence:
         """Take a reading of Redis' clock; one that is far from what it should be is looked at by the next witness."""
         # Not a new base: a clock that stands still, or is moved in small steps, would never be far from the last one.
         if self.expectation.contradicts(reading):
-            self.clock_moved = True
+            self._strayed = reading
 
     def clock_was_moved(self) -> bool:
         """Whether Redis' clock was found to have moved since this was last asked."""
