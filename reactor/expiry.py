@@ -197,6 +197,8 @@ class Events:
             )
         elif self.hearing is not None:
             logger.info("notifications from Redis are back", extra={"action": "notifications", "hearing": True})
+        if self.hearing is not None:
+            self._on_gap()  # the connection stood all the while, and what it did not tell was missed
         self.hearing = heard
 
 

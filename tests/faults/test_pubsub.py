@@ -15,6 +15,8 @@ import redis
 from faultlab.proxy import FaultProxy
 from reactor import Reactor, SessionManager, Settings, expiry
 from reactor.audit import follow_events
+from reactor.plan import PlanLine
+from reactor.reconcile import Janitor
 from reactor.registry import subscription
 from reactor.session import SessionId
 from reactor.templates import Template
@@ -215,11 +217,48 @@ async def test_notifications_switched_off_at_run_time_are_missed_and_heard_again
         ears.end("early")
         for session_id in ("early", "overdue"):
             assert (await ears.ended(session_id))["detector"] != "event"
+        before = ears.sweeps()
         ears.client.config_set("notify-keyspace-events", EVENTS)
         await wait_until(lambda: reactor.events.hearing is True, PATIENCE)
+        await wait_until(lambda: ears.sweeps() > before, PATIENCE, "the gap is followed by a sweep")
         await sessions.acquire("told")
         ears.end("told")
         assert (await ears.ended("told"))["detector"] == "event"
+
+
+@pytest.mark.parametrize("fault", ["killed", "half-open", "switched off"])
+async def test_deadlines_alone_are_enough_through_all_of_it(
+    ears: Ears, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """R15, R17, R18: with a janitor that finds nothing and no event heard, each session ends by its deadline."""
+
+    async def nothing(_: Janitor, *, force: bool = False) -> AsyncGenerator[tuple[PlanLine, str]]:
+        assert not force
+        for line in ():
+            yield line
+
+    monkeypatch.setattr(Janitor, "run", nothing)
+    async with FaultProxy("tcp://127.0.0.1:0", f"tcp://127.0.0.1:{ears.server.port}") as proxy:
+        ears = replace(ears, settings=replace(ears.settings, redis_url=f"redis://127.0.0.1:{proxy.port}"))
+        async with ears.both() as (_, sessions):
+            names = [f"overdue-{number}" for number in range(5)]
+            for name in names:
+                await sessions.acquire(name, ttl=SHORT)
+            if fault == "half-open":
+                assert proxy.hush(rb"PSUBSCRIBE") == 1
+            elif fault == "switched off":
+                ears.client.config_set("notify-keyspace-events", "")
+
+            def gone() -> bool:
+                if fault == "killed":
+                    ears.drop_subscribers()
+                return not any(ears.holds(name) for name in names)
+
+            await wait_until(gone, PATIENCE)
+            found = [await ears.ended(name) for name in names]
+            heard = {"event", "deadline"} if fault == "killed" else {"deadline"}
+            assert {str(entry["detector"]) for entry in found} <= heard
+            assert {entry["reason"] for entry in found} == {"expired"}
 
 
 async def test_forged_and_garbage_events_change_nothing_and_kill_nobody(ears: Ears) -> None:
