@@ -6,6 +6,9 @@ a world runs, or complains, after it was closed.
 
 from __future__ import annotations
 
+import gc
+import sys
+import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -15,6 +18,8 @@ from redis.asyncio import Connection
 
 if TYPE_CHECKING:
     import asyncio
+
+    from faultlab.sim.world import World
 
 
 class Connections:
@@ -54,3 +59,35 @@ def end_task(task: asyncio.Task[Any]) -> None:
             coroutine.close()
     states: Any = _asyncio
     states._task_states.pop(task, None)  # its scope names the task, which would stay for ever
+
+
+def take_down(world: World) -> None:
+    """Let go of every task of a world, and of all that holds another."""
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda _unraisable: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _let_go(world)
+            for _ in range(3):  # what a finaliser brings back to life goes with the next
+                gc.collect()
+    finally:
+        sys.unraisablehook = hook
+
+
+def _let_go(world: World) -> None:
+    loop = world.loop
+    loop.network = None
+    loop.close()
+    for task in list(loop.tasks):
+        end_task(task)
+    for member in world.members.values():
+        member.process.forget()
+    for one in (loop.tasks, world.members, world.redis.sessions):
+        one.clear()
+    for engine in world.engines.values():
+        engine.forget()
+    world.network.forget()
+    loop.forget()
+    world.redis.lua.close()
+    world.connections.let_go()

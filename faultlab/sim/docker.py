@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from faultlab.sim.engine import Reply, SimEngine
+from faultlab.sim.boxes import Reply
+from faultlab.sim.engine import SimEngine
 from faultlab.sim.loop import PROCESS, Life, Process
 from faultlab.sim.ports import STALE, Fault, Ports, leave
 from faultlab.sim.wire import NOWHERE
@@ -57,7 +58,11 @@ class EngineLine:
 
     def runtime(self) -> DockerRuntime:
         """Return the product's runtime on this engine."""
-        return DockerRuntime(SimClient(self), Reach(remote=False, addresses=False))
+        return DockerRuntime(self.client(), Reach(remote=False, addresses=False))
+
+    def client(self) -> SimClient:
+        """Return the product's client on this engine."""
+        return SimClient(self)
 
 
 def verb(method: str, path: str) -> str:
@@ -170,9 +175,13 @@ class SimClient(DockerClient):
             raise Unavailable(f"cannot reach Docker at {WHERE}: {path}")
         sender, receiver = anyio.create_memory_object_stream[Json](4096)
 
+        last = 0.0
+
         def put(event: Json) -> None:
+            nonlocal last
             if process is None or process.life is not Life.DEAD:
-                loop.call_later(line.delay(), _offer, sender, event, context=context)
+                last = max(last + 1e-9, loop.time() + line.delay())  # a stream keeps its order
+                loop.call_at(last, _offer, sender, event, context=context)
 
         def tell(event: Json) -> None:
             match line.ports.push(process, "engine." + event["Action"]):
@@ -187,7 +196,7 @@ class SimClient(DockerClient):
         def ended() -> None:
             loop.call_soon(sender.close, context=context)
 
-        listener = line.engine.listen(params, tell, ended)
+        listener = line.engine.events.listen(params, tell, ended)
         del silence
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks, receiver:
@@ -198,8 +207,7 @@ class SimClient(DockerClient):
             except Exception as error:  # noqa: BLE001 (raised again below: a task group would wrap it)
                 failure = error
             finally:
-                if listener in line.engine.listeners:
-                    line.engine.listeners.remove(listener)
+                line.engine.events.leave(listener)
                 sender.close()
                 tasks.cancel_scope.cancel()
         if failure is not None:

@@ -93,7 +93,7 @@ async def engine_crashes(it: Nemesis) -> None:
 async def engine_is_frozen(it: Nemesis) -> None:
     """D2, D3: the daemon stands still."""
     engine = it.rng.choice(list(it.world.engines.values()))
-    engine.frozen = True
+    engine.freeze()
     await it.some_time(1, 60)
     engine.thaw()
 
@@ -118,11 +118,11 @@ async def engine_is_slow(it: Nemesis) -> None:
 async def engine_stream(it: Nemesis) -> None:
     """D25: the event stream is cut, or says nothing."""
     engine = it.rng.choice(list(it.world.engines.values()))
-    engine.mute = it.rng.random() < 0.5
-    engine.break_streams()
+    engine.events.silent = it.rng.random() < 0.5
+    engine.events.cut()
     await it.some_time(1, 30)
-    engine.mute = False
-    engine.break_streams()
+    engine.events.silent = engine.frozen
+    engine.events.cut()
 
 
 async def cut_off_from_engine(it: Nemesis) -> None:
@@ -130,9 +130,9 @@ async def cut_off_from_engine(it: Nemesis) -> None:
     victim = it.somebody()
     if victim is None:
         return
-    it.world.lines[victim.host].cut_off[victim.process.name] = None
+    it.world.line(victim.host).cut_off[victim.process.name] = None
     await it.some_time(1, 60)
-    del it.world.lines[victim.host].cut_off[victim.process.name]
+    del it.world.line(victim.host).cut_off[victim.process.name]
 
 
 async def container_dies(it: Nemesis) -> None:

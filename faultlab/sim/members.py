@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,7 +17,9 @@ import anyio
 from faultlab.sim.loop import PROCESS, Life, Process
 from faultlab.sim.wire import NOWHERE
 from reactor.errors import ReactorError
-from reactor.session import Session
+from reactor.session import Deployment, HostName, Session
+from reactor.settings import Settings
+from reactor.templates import Template
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -56,6 +59,17 @@ class Plan:
     undo: bool = True
     hands: int = 8
     """Workers of a reactor: idle ones cost time and change nothing."""
+
+    def settings(self, host: str) -> Settings:
+        """Return the settings of a process on a host."""
+        template = Template(name="default", image="idle", ttl=timedelta(seconds=self.ttl), volumes=("/data",))
+        return Settings(
+            redis_url="redis://sim:6379", deployment=Deployment("sim"), host=HostName(host), ttl=template.ttl,
+            janitor_every=timedelta(seconds=self.janitor_every), stop_grace=timedelta(seconds=self.stop_grace),
+            acquire_timeout=timedelta(seconds=self.acquire_timeout), listen=None, templates={"default": template},
+            max_lifetime=None if self.max_lifetime is None else timedelta(seconds=self.max_lifetime),
+            grace=None if self.grace is None else timedelta(seconds=self.grace),
+        )  # fmt: skip
 
 
 class Member:

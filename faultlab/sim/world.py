@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import sys
-import warnings
 from collections import deque
 from datetime import timedelta
 from random import Random
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from faultlab.sim.clock import EPOCH_US, ServerClock, Virtual
-from faultlab.sim.closing import Connections, end_task
+from faultlab.sim.closing import Connections, take_down
 from faultlab.sim.docker import EngineLine
 from faultlab.sim.engine import SimEngine
 from faultlab.sim.loop import SimLoop
@@ -32,10 +30,8 @@ from faultlab.sim.wire import NOWHERE, Network
 from reactor import supervisor
 from reactor.errors import ReactorError
 from reactor.manager import SessionManager
-from reactor.session import Deployment, HostName, SessionId
-from reactor.settings import Settings
+from reactor.session import SessionId
 from reactor.supervisor import Reactor
-from reactor.templates import Template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -53,8 +49,8 @@ class World:
         self.plan = plan
         self.rng = Random(f"world/{plan.seed}")
         self.loop = SimLoop(Random(f"order/{plan.seed}"))
-        self._connections = Connections()
-        more = ((supervisor, "HANDS", plan.hands), self._connections.patch())
+        self.connections = Connections()
+        more = ((supervisor, "HANDS", plan.hands), self.connections.patch())
         self._virtual = Virtual(self.loop, plan.seed, *more)
         self.ports = Ports()
         self.clock = ServerClock(self.loop)
@@ -69,6 +65,8 @@ class World:
         self.ports.watchers.append(self._called)
         self.engines: dict[str, SimEngine] = {}
         self.lines: dict[str, EngineLine] = {}
+        self.names: dict[str, str] = {}
+        """Host names that an engine was given later, and which engine that is."""
         for host in plan.hosts:
             self._add_engine(host)
         self.members: dict[str, Member] = {}
@@ -80,6 +78,14 @@ class World:
         engine.on_change = lambda what, box: self.observer.engine_changed(host, what, box)
         self.engines[host] = engine
         self.lines[host] = EngineLine(engine, self.ports, Random(f"line/{host}/{self.plan.seed}"))
+
+    def engine(self, host: str) -> SimEngine:
+        """Return the engine behind a host name; one that it bears now counts as well as the one that it began with."""
+        return self.engines[self.names.get(host, host)]
+
+    def line(self, host: str) -> EngineLine:
+        """Return the way to the engine behind a host name."""
+        return self.lines[self.names.get(host, host)]
 
     def wall(self) -> float:
         """Return the wall clock of every host."""
@@ -120,18 +126,6 @@ class World:
 
     # ------------------------------------------------------------------ who is on stage
 
-    def settings(self, host: str) -> Settings:
-        """Return the settings of a process on a host."""
-        plan = self.plan
-        template = Template(name="default", image="idle", ttl=timedelta(seconds=plan.ttl))
-        return Settings(
-            redis_url="redis://sim:6379", deployment=Deployment("sim"), host=HostName(host), ttl=template.ttl,
-            janitor_every=timedelta(seconds=plan.janitor_every), stop_grace=timedelta(seconds=plan.stop_grace),
-            acquire_timeout=timedelta(seconds=plan.acquire_timeout), listen=None, templates={"default": template},
-            max_lifetime=None if plan.max_lifetime is None else timedelta(seconds=plan.max_lifetime),
-            grace=None if plan.grace is None else timedelta(seconds=plan.grace),
-        )  # fmt: skip
-
     def _member(self, kind: str, host: str) -> Member:
         self._count += 1
         member = Member(self, f"{kind}{self._count}", host)
@@ -145,7 +139,7 @@ class World:
         async def body() -> None:
             while True:
                 try:
-                    async with SessionManager(self.settings(host), runtime=self.lines[host].runtime()) as manager:
+                    async with SessionManager(self.plan.settings(host), runtime=self.line(host).runtime()) as manager:
                         member.manager = manager
                         member.ready.set()
                         await anyio.sleep_forever()
@@ -162,7 +156,7 @@ class World:
         async def body() -> None:
             while True:
                 try:
-                    async with Reactor(self.settings(host), runtime=self.lines[host].runtime()) as reactor:
+                    async with Reactor(self.plan.settings(host), runtime=self.line(host).runtime()) as reactor:
                         member.reactor = reactor
                         member.ready.set()
                         await member.stop.wait()
@@ -273,27 +267,4 @@ class World:
 
     def close(self) -> None:
         """Let go of every task without running any of it further."""
-        loop = self.loop
-        loop.network = None
-        hook = sys.unraisablehook
-        sys.unraisablehook = lambda _unraisable: None
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                loop.close()
-                for task in list(loop.tasks):
-                    end_task(task)
-                for member in self.members.values():
-                    member.process.forget()
-                for one in (loop.tasks, self.members, self.redis.sessions):
-                    one.clear()
-                for engine in self.engines.values():
-                    engine.forget()
-                self.network.forget()
-                loop.forget()
-                self.redis.lua.close()
-                self._connections.let_go()
-                for _ in range(3):  # what a finaliser brings back to life goes with the next
-                    gc.collect()
-        finally:
-            sys.unraisablehook = hook
+        take_down(self)
