@@ -17,7 +17,7 @@ from reactor.errors import ReactorError
 from reactor.registry import Lane, Probe, redis_errors
 from reactor.registry.subscription import Subscription
 from reactor.registry.verdicts import Claimable, Verdict
-from reactor.session import Detector, SessionId, milliseconds
+from reactor.session import DatabaseId, Detector, SessionId, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +49,8 @@ _CANARY_ENDINGS = frozenset({b"expired", b"del"})
 class Enqueue(Protocol):
     """Where ids go."""
 
-    def __call__(self, session_id: SessionId, detector: Detector, /, *, deleted: bool = False) -> None:
-        """Take an id; `deleted`: its heartbeat key was heard to be deleted."""
+    def __call__(self, session_id: SessionId, detector: Detector, /, *, deleted: DatabaseId | None = None) -> None:
+        """Take an id; `deleted`: its heartbeat key was heard to be deleted while Redis had this database id."""
         ...
 
 
@@ -159,7 +159,7 @@ class Events:
             return
         # A look at a dead key makes Redis publish its end: that look finds it by itself. A DEL is somebody's wish.
         if data == _DELETED:
-            self._enqueue(parsed[0], Detector.EVENT, deleted=True)
+            self._enqueue(parsed[0], Detector.EVENT, deleted=self._registry.evidence.db)
         elif parsed[0] not in self._deadlines.looking:
             self._enqueue(parsed[0], Detector.EVENT)
 

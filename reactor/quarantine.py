@@ -9,15 +9,13 @@ other.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CLOCK_SLACK_MS = 2000
-"""A clock that moved by more than this against the host's own is doubted."""
-CLOCK_DRIFT_PPM = 200
-"""What honest clocks may drift apart."""
+    from reactor.observation import ClockReading, Observation
+
 BASELINE_MS = 60_000
 """How long a reading of the clock is compared with before a newer one replaces it, so that small steps add up."""
 STILL_SHARE = 10
@@ -26,107 +24,6 @@ GAP_MS = 4000
 """Reactors look every 2 s; nobody watched where the last good look is older than two of these."""
 SHORTEST_OUTAGE_MS = 600
 """A shorter one costs no session a heartbeat: the shortest TTL is 2 s, and a beat is due every third of it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClockReading:
-    """What Redis' clock said, and between which instants of the host's own clock (`boot` names that clock) it did."""
-
-    redis_ms: int
-    asked_ms: int
-    told_ms: int
-    boot: str
-
-    def shift(self, later: ClockReading) -> int:
-        """Return by how many ms Redis' clock has surely moved against the host's until `later`; 0 where it need not."""
-        least = (later.redis_ms - later.told_ms) - (self.redis_ms - self.asked_ms)
-        most = (later.redis_ms - later.asked_ms) - (self.redis_ms - self.told_ms)
-        return least if least > 0 else min(most, 0)
-
-    def allowed(self, later: ClockReading) -> int:
-        """Return how many ms it may have moved."""
-        return CLOCK_SLACK_MS + max(0, later.told_ms - self.asked_ms) * CLOCK_DRIFT_PPM // 1_000_000
-
-    def text(self) -> str:
-        """Return it as `seen` holds it."""
-        return f"{self.redis_ms} {self.asked_ms} {self.told_ms}"
-
-    @classmethod
-    def parse(cls, text: str, boot: str) -> Self | None:
-        """Read what `text` wrote; None where there is nothing usable."""
-        numbers = text.split()
-        if len(numbers) != 3 or not all(number.lstrip("-").isdigit() for number in numbers) or not boot:  # noqa: PLR2004
-            return None
-        return cls(redis_ms=int(numbers[0]), asked_ms=int(numbers[1]), told_ms=int(numbers[2]), boot=boot)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What a host's processes last wrote down of Redis; empty, None or 0 for what nobody wrote."""
-
-    run_id: str = ""
-    db: str = ""
-    replid: str = ""
-    evicted: int | None = None
-    refused: int | None = None
-    well_at: int = 0
-    clock: ClockReading | None = None
-    clock_moves: int = 0
-    clock_still: bool = False
-    quarantine: str = ""
-    quarantine_at: int = 0
-    outage: str = ""
-    outage_at: int = 0
-    outage_ms: int = 0
-
-    @classmethod
-    def parse(cls, fields: Mapping[str, str]) -> Self:
-        """Read the hash as Redis holds it; what cannot be read counts as never written."""
-
-        def number(name: str) -> int | None:
-            return int(fields[name]) if fields.get(name, "").isdigit() else None
-
-        return cls(
-            run_id=fields.get("run_id", ""),
-            db=fields.get("db", ""),
-            replid=fields.get("replid", ""),
-            evicted=number("evicted"),
-            refused=number("refused"),
-            well_at=number("well_at") or 0,
-            clock=ClockReading.parse(fields.get("clock", ""), fields.get("clock_boot", "")),
-            clock_moves=number("clock_moves") or 0,
-            clock_still=fields.get("clock_still") == "1",
-            quarantine=fields.get("quarantine", ""),
-            quarantine_at=number("quarantine_at") or 0,
-            outage=fields.get("outage", ""),
-            outage_at=number("outage_at") or 0,
-            outage_ms=number("outage_ms") or 0,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    """Redis as it is now, read in one step with what the host has `seen`; '' for what is missing."""
-
-    run_id: str
-    replid: str
-    evicted: int
-    refused: int
-    """How many commands Redis has refused because it could not work (a replica, a failed snapshot, loading, ...)."""
-    meta_db: str
-    meta_deployment: str
-    has_records: bool
-    clock: ClockReading
-    strayed: ClockReading | None = None
-    """What this process read since its last look that was far off; the clock may be where it should be again."""
-    seen: Seen = field(default_factory=Seen)
-    known_db: str = ""
-    """The database id that this process has worked with; it remembers what Redis may have lost."""
-    failing_ms: int | None = None
-    """How long this process' own commands have failed until now; None where they did not, or where it does not judge.
-    A number beyond all bounds where none ever worked."""
-    still_failing: bool = False
-    """Some of them go on failing (a full Redis refuses some writes and takes others)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,15 +44,16 @@ def conclude(now: Observation, fresh_db: str) -> Conclusion:
 
     - Redis never held our data: it gets its database id; with records of ours in it all the same (the id was lost
       alone), those are in doubt.
-    - Another run id or replication history than last seen may mean older data, which keeps the database id: the first
-      to see it replaces the id, so that everything made before counts as "another database".
+    - Another run id or replication history than last seen, a database id that this process had left behind, a turn
+      that was made and is not there any more: older data, which keeps its database id. The first to see it replaces
+      the id, so that everything made before counts as "another database".
     - Another database id than last seen: data was lost, or another host witnessed a rewind first.
     - A clock that moved or stood still, keys that were evicted: data may be whole, but missing keys prove nothing.
     - Commands that failed, here or (while nobody watched) anybody's: clients could not beat either.
     """
     seen = now.seen
     db = now.meta_db or fresh_db
-    if _rewound(now) and db == seen.db:
+    if (_rewound(now) and db == seen.db) or _came_back(now):
         db = fresh_db
     quarantine = _doubt(now, db)
     outage, outage_ms = _outage(now)
@@ -165,6 +63,8 @@ def conclude(now: Observation, fresh_db: str) -> Conclusion:
         fields |= {"quarantine": quarantine, "quarantine_at": str(now.clock.redis_ms)}
     if outage:
         fields |= {"outage": outage, "outage_at": str(now.clock.redis_ms), "outage_ms": str(outage_ms)}
+    if seen.turn < now.turn:
+        fields["turn"] = str(now.turn)
     if not seen.well_at or (outage and not now.still_failing):
         fields["well_at"] = str(now.clock.redis_ms)
     return Conclusion(db=db, quarantine=quarantine, outage=outage, outage_ms=outage_ms, fields=fields)
@@ -180,7 +80,7 @@ _WORDS = {
     "unseen": "there are sessions, but nobody has written down what Redis was before",
     "run": "Redis restarted or is another server, perhaps with older data",
     "role": "Redis was a replica meanwhile, or its replication history was replaced",
-    "db": "Redis lost its data, or another host noticed first that it was rewound",
+    "db": "Redis lost its data, or went back to older data",
     "clock": "Redis' clock moved against this machine's, or stood still",
     "evicted": "Redis evicted keys",
     "mass": "many heartbeat keys went before their deadline, and nobody was heard to delete them",
@@ -193,6 +93,13 @@ def _rewound(now: Observation) -> bool:
     if not seen.run_id:
         return False
     return seen.run_id != now.run_id or seen.replid not in ("", now.replid)
+
+
+def _came_back(now: Observation) -> bool:
+    """Whether this process knows of a later state than the one that Redis is in: what it saw there came back too."""
+    # Under another database id somebody else has found the loss; his turns may begin lower.
+    fell = now.seen.run_id != "" and now.seen.turn < now.turn and now.meta_db == now.known_db
+    return now.meta_db in now.left or fell
 
 
 def _evictions(now: Observation) -> str:

@@ -17,19 +17,19 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from reactor.session import ContainerId, Detector, SessionId
+    from reactor.session import ContainerId, DatabaseId, Detector, SessionId
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
     """Why a session is to be examined; `died` names a container that the engine said has died.
 
-    `deleted`: somebody was heard to delete the heartbeat key.
+    `deleted`: somebody was heard to delete the heartbeat key, while Redis had this database id.
     """
 
     detector: Detector
     died: ContainerId | None = None
-    deleted: bool = False
+    deleted: DatabaseId | None = None
 
 
 class WorkQueue:
@@ -52,7 +52,12 @@ class WorkQueue:
         return len(self._in_hand)
 
     def add(
-        self, session_id: SessionId, detector: Detector, died: ContainerId | None = None, *, deleted: bool = False
+        self,
+        session_id: SessionId,
+        detector: Detector,
+        died: ContainerId | None = None,
+        *,
+        deleted: DatabaseId | None = None,
     ) -> None:
         """Note that a session is to be examined; never blocks, never fails."""
         known = self._hints.get(session_id)
@@ -60,7 +65,7 @@ class WorkQueue:
             if session_id not in self._in_hand:
                 self._order.append(session_id)
             known = Hint(detector)
-        self._hints[session_id] = Hint(known.detector, died or known.died, known.deleted or deleted)
+        self._hints[session_id] = Hint(known.detector, died or known.died, deleted or known.deleted)
         self._more.set()
 
     async def take(self) -> tuple[SessionId, Hint]:

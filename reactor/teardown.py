@@ -19,7 +19,16 @@ from reactor.errors import SessionLost, Unavailable
 from reactor.registry.verdicts import Claimed, Mode, Verdict
 from reactor.retry import engine_policy
 from reactor.runtime.protocol import Removal
-from reactor.session import ContainerId, Detector, EndReason, Generation, SessionId, Token, new_token
+from reactor.session import (
+    ContainerId,
+    DatabaseId,
+    Detector,
+    EndReason,
+    Generation,
+    SessionId,
+    Token,
+    new_token,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -54,7 +63,7 @@ class Ways:
     stop_grace: timedelta
 
 
-async def tear_down(  # noqa: PLR0913 (the last three say what an end is about)
+async def tear_down(  # noqa: PLR0913 (the last ones say what an end is about)
     ways: Ways,
     session_id: SessionId,
     *,
@@ -63,6 +72,7 @@ async def tear_down(  # noqa: PLR0913 (the last three say what an end is about)
     reason: EndReason = EndReason.TERMINATED,
     expected: ContainerId | None = None,
     generation: Generation | None = None,
+    heard: DatabaseId | None = None,
 ) -> Verdict | Ended:
     """Examine a session and, if that claims it, remove its container and finish.
 
@@ -73,7 +83,7 @@ async def tear_down(  # noqa: PLR0913 (the last three say what an end is about)
     """
     token = new_token()
     verdict = await ways.registry.examine(
-        session_id, mode, token, detector=detector, reason=reason, expected=expected, generation=generation
+        session_id, mode, token, detector=detector, reason=reason, expected=expected, generation=generation, heard=heard
     )
     if not isinstance(verdict, Claimed):
         return verdict

@@ -105,8 +105,8 @@ class Worker:
                     return
             else:
                 await ways.registry.readdress(session_id, container)
-        mode = Mode.DELETED if hint.deleted else Mode.CLAIM
-        verdict = await tear_down(ways, session_id, detector=hint.detector, mode=mode)
+        mode = Mode.CLAIM if hint.deleted is None else Mode.DELETED
+        verdict = await tear_down(ways, session_id, detector=hint.detector, mode=mode, heard=hint.deleted)
         if isinstance(verdict, Grace):
             logger.info(
                 "one grace, the key may be missing for another reason",

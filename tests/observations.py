@@ -6,7 +6,8 @@ It keeps this: `QUIET` gives no reason for any doubt.
 
 from dataclasses import replace
 
-from reactor.quarantine import ClockReading, Conclusion, Observation, Seen
+from reactor.observation import ClockReading, Observation, Seen
+from reactor.quarantine import Conclusion
 
 NOW_MS = 4_102_444_800_000
 BOOT = "this boot"
@@ -27,7 +28,7 @@ def written(observation: Observation, found: Conclusion) -> Observation:
     seen = observation.seen
     before = {
         "run_id": seen.run_id, "db": seen.db, "replid": seen.replid, "well_at": str(seen.well_at or ""),
-        "quarantine": seen.quarantine, "outage": seen.outage,
+        "quarantine": seen.quarantine, "outage": seen.outage, "turn": str(seen.turn),
     }  # fmt: skip
     if seen.clock is not None:
         before |= {"clock": seen.clock.text(), "clock_boot": seen.clock.boot}

@@ -3,7 +3,7 @@
 import pytest
 
 from reactor.errors import OutOfMemory, PermissionRefused, Unavailable
-from reactor.quarantine import ClockReading
+from reactor.observation import ClockReading
 from reactor.registry.pulse import BETWEEN, FOR_EVER_MS, SILENCE, Expectation, HostClock, Lane, Pulse, UnexpectedAnswer
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
-from reactor.quarantine import SHORTEST_OUTAGE_MS, ClockReading, Observation, Seen, conclude, explain
+from reactor.observation import ClockReading, Observation, Seen
+from reactor.quarantine import SHORTEST_OUTAGE_MS, conclude, explain
 from tests.observations import BOOT, FRESH, NOW_MS, QUIET, READING, WELL, written
 
 
@@ -35,9 +36,10 @@ ROWS = [
         ("same", "grew", "grew while watched"),
         ("not", "a moment", "long", "always"),
         (True, False),
-        ("", "d0", "d1"),  # database id that this process worked with
+        ("", "d0", "d1", "d1, left behind", "d1, a later turn"),  # database id that this process worked with
     )
-    if row[0] == "nothing" or row[9] == "d1"  # it only counts where Redis has forgotten
+    # An earlier id only counts where Redis has forgotten, an older state only where it has not.
+    if row[9] == "d1" or (row[0] == "nothing") == (row[9] in ("", "d0"))
 ]
 BASES = {
     "nothing": None,
@@ -50,6 +52,7 @@ BASES = {
 }
 STRAYED = replace(READING, redis_ms=NOW_MS - 4000, asked_ms=99_000, told_ms=99_002)
 COUNTS = {"nothing": (0, None), "same": (7, 7), "grew": (8, 7), "reset": (0, 7)}
+KNOWN = {"d1, left behind": "d3", "d1, a later turn": "d1"}
 FAILING = {"not": None, "a moment": SHORTEST_OUTAGE_MS - 1, "long": 300_000, "always": 10**15}
 
 
@@ -60,13 +63,20 @@ def observed(case: Case) -> Observation:
     return Observation(
         run_id="run-now", replid="replid-now", evicted=evicted, refused=0 if case.refused == "same" else 3,
         meta_db=case.meta_db, meta_deployment="d", has_records=case.records, clock=READING,
-        failing_ms=FAILING[case.failing], known_db=case.known, strayed=STRAYED if case.clock == "came back" else None,
+        failing_ms=FAILING[case.failing],
+        known_db=KNOWN.get(case.known, case.known), turn=8 if "later" in case.known else 7,
+        left=frozenset({"d1"} if "left" in case.known else ()), strayed=STRAYED if case.clock == "came back" else None,
         seen=Seen(
             run_id={"nothing": "", "same": "run-now", "other": "run-before"}[case.run_id],
             replid={"nothing": "", "same": "replid-now", "other": "replid-before"}[case.replid],
-            db=case.seen_db, evicted=seen_evicted, refused=0, well_at=well_at, clock=BASES[case.clock],
+            db=case.seen_db, evicted=seen_evicted, refused=0, turn=7, well_at=well_at, clock=BASES[case.clock],
         ),
     )  # fmt: skip
+
+
+def came_back(case: Case) -> bool:
+    """Whether Redis went back to a state that this process knows to be an old one."""
+    return case.meta_db == "d1" and ("left" in case.known or "later" in case.known)
 
 
 def kind_of(case: Case) -> str:  # noqa: PLR0911 (a table, row by row)
@@ -81,7 +91,7 @@ def kind_of(case: Case) -> str:  # noqa: PLR0911 (a table, row by row)
         return "run"
     if case.replid == "other":
         return "role"
-    if case.meta_db != case.seen_db or not case.meta_db:
+    if case.meta_db != case.seen_db or not case.meta_db or came_back(case):
         return "db"
     if case.clock in ("forward", "backward", "still", "came back"):
         return "clock"
@@ -113,7 +123,7 @@ def test_a_rewind_replaces_the_database_id_and_nothing_else_does() -> None:
     for case in ROWS:
         found = conclude(observed(case), FRESH)
         rewound = case.run_id == "other" or (case.run_id == "same" and case.replid == "other")
-        fresh = not case.meta_db or (rewound and case.meta_db == case.seen_db)
+        fresh = not case.meta_db or (rewound and case.meta_db == case.seen_db) or came_back(case)
         assert found.db == (FRESH if fresh else case.meta_db), case
 
 

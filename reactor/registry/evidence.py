@@ -15,7 +15,8 @@ import anyio
 
 from reactor.errors import ConfigError, Unavailable
 from reactor.keys import default_deployment
-from reactor.quarantine import ClockReading, Conclusion, Observation, Seen, conclude, explain
+from reactor.observation import ClockReading, Observation, Seen
+from reactor.quarantine import Conclusion, conclude, explain
 from reactor.registry.link import RunIdChanged
 from reactor.registry.pulse import Expectation, HostClock
 from reactor.registry.scripts import Script
@@ -66,6 +67,9 @@ class Evidence:
         self._engine: tuple[str, str] | None = None
         self._known: tuple[str, str] | None = None
         """The quarantine and the outage that this process has heard of."""
+        self._left: set[str] = set()
+        """Database ids that this process worked with before the present one."""
+        self._turn = 0
         self._read_ms = 0
         self._clock_doubt = False
         self.clock = clock or HostClock()
@@ -85,6 +89,11 @@ class Evidence:
     def doubted(self) -> bool:
         """Whether something happened that no witness has looked at yet: until then no script gives a verdict."""
         return self._strayed is not None or (self._link.pulse is not None and self._link.pulse.doubted)
+
+    @property
+    def known(self) -> str:
+        """What this process takes Redis for: its run id and database id; nothing while a witness has to look first."""
+        return "" if self.doubted else f"{self._link.run_id} {self.db}"
 
     async def witness(self) -> None:
         """Look at Redis and write down what it is now.
@@ -192,6 +201,8 @@ class Evidence:
             strayed=self._strayed,
             seen=Seen.parse(raw),
             known_db=self.db,
+            left=frozenset(self._left),
+            turn=self._turn,
             failing_ms=None if pulse is None else pulse.failing_ms,
             still_failing=pulse is not None and pulse.still_failing,
         )
@@ -234,14 +245,14 @@ class Evidence:
         keys = (self._keys.seen(self._host), self._keys.meta)
         pulse = self._link.pulse
         well = pulse is None or not pulse.ailing
-        run_id = "" if self.doubted else self._link.run_id
         try:
-            args = (run_id, watched_ms, ahead_ms, int(well), *self.expectation.now())
+            args = (self.known, watched_ms, ahead_ms, int(well), *self.expectation.now(), self._turn)
             reply = await self._link.run(Script.WATCH, keys, args)
         except RunIdChanged:
             reply = ["UNSURE"]
         if reply[0] == "OK":
             # Another process of this host may have witnessed the change; belief and engine differ all the same.
+            self._turn = int(reply[4])
             self._note(DatabaseId(reply[1]), reply[2], reply[3])
         if reply[0] != "OK" or not well or self.clock.now_ms() - self._read_ms > _READ_AGAIN_MS:
             await self.witness()
@@ -259,6 +270,8 @@ class Evidence:
 
     def _note(self, db: DatabaseId, quarantine: str, outage: str) -> None:
         changed = self.db not in ("", db)
+        if changed:
+            self._left.add(self.db)
         known = self._known or (quarantine, outage)
         doubted, kinds = known != (quarantine, outage), (_kind(known[0]), _kind(known[1]))
         self._clock_doubt = self._clock_doubt or (doubted and _kind(quarantine) == "clock")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 import anyio
 
 from reactor.errors import Unavailable
-from reactor.quarantine import ClockReading
+from reactor.observation import ClockReading
 from reactor.registry.link import redis_errors
 from reactor.registry.pulse import Lane
 

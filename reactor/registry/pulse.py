@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from reactor.errors import OutOfMemory, Unavailable
-from reactor.quarantine import CLOCK_DRIFT_PPM, ClockReading
+from reactor.observation import CLOCK_DRIFT_PPM, ClockReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

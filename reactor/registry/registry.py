@@ -14,7 +14,7 @@ from reactor.errors import ForeignData, ReactorError, SessionLost
 from reactor.registry import verdicts
 from reactor.registry.records import Record, address_fields, parse_flat
 from reactor.registry.scripts import Script
-from reactor.registry.upkeep import CLOCK, RUN_ID, Arg, Upkeep
+from reactor.registry.upkeep import CLOCK, KNOWN, Arg, Upkeep
 from reactor.session import (
     ContainerId,
     DatabaseId,
@@ -64,7 +64,7 @@ class SessionRegistry(Upkeep):
         lifetime = self.terms.max_lifetime
         args: tuple[Arg, ...] = (
             session_id, self.host, token, milliseconds(ttl), milliseconds(self.terms.spawn_lease), template,
-            0 if lifetime is None else milliseconds(lifetime), "" if waited is None else str(waited), RUN_ID,
+            0 if lifetime is None else milliseconds(lifetime), "" if waited is None else str(waited), KNOWN,
             self.runtime,
         )  # fmt: skip
         reply = await self._run(Script.RESERVE, (*self._session_keys(session_id), self.keys.hosts), args)
@@ -118,7 +118,7 @@ class SessionRegistry(Upkeep):
         lifetime = self.terms.max_lifetime
         args: tuple[Arg, ...] = (
             labels.session, self.host, labels.token, labels.generation, container.container_id, labels.template,
-            milliseconds(labels.ttl), labels.db, instead_of or "", RUN_ID, self.runtime,
+            milliseconds(labels.ttl), labels.db, instead_of or "", KNOWN, self.runtime,
             0 if lifetime is None else milliseconds(lifetime), self.keys.wake(self.host),
             *address_fields(container.address),
         )  # fmt: skip
@@ -128,7 +128,7 @@ class SessionRegistry(Upkeep):
 
     # ------------------------------------------------------------------ the way out
 
-    async def examine(  # noqa: PLR0913 (the last three say what an end is about)
+    async def examine(  # noqa: PLR0913 (the last ones say what an end is about)
         self,
         session_id: SessionId,
         mode: Mode,
@@ -138,12 +138,14 @@ class SessionRegistry(Upkeep):
         reason: EndReason = EndReason.TERMINATED,
         expected: ContainerId | None = None,
         generation: Generation | None = None,
+        heard: DatabaseId | None = None,
     ) -> Verdict:
         """Give the one verdict on a session; a claim belongs to `token` until its lease ends.
 
-        `reason`, `expected` (the container that it is about) and `generation` count with `Mode.END` only.
+        `reason`, `expected` (the container that it is about) and `generation` count with `Mode.END` only, `heard` (the
+        database id under which a deletion was heard) with `Mode.DELETED`.
         """
-        args = (*self._examine_args(session_id, mode, token, detector, reason, expected), generation or "")
+        args = (*self._examine_args(session_id, mode, token, detector, reason, expected), generation or "", heard or "")
         return _verdict(await self._run(Script.EXAMINE, self._session_keys(session_id), args))
 
     async def look(self, session_ids: Sequence[SessionId]) -> dict[SessionId, Verdict | ReactorError]:
@@ -151,7 +153,7 @@ class SessionRegistry(Upkeep):
 
         async def ask() -> list[Any]:
             calls = [
-                (self._session_keys(i), self._filled((*self._examine_args(i, verdicts.Mode.LOOK, Token("")), "")))
+                (self._session_keys(i), self._filled((*self._examine_args(i, verdicts.Mode.LOOK, Token("")), "", "")))
                 for i in session_ids
             ]
             replies = await self.link.run_many(Script.EXAMINE, calls)
@@ -178,7 +180,7 @@ class SessionRegistry(Upkeep):
     async def adopt_orphan(self, container: Container, labels: Labels, token: Token, detector: Detector) -> Verdict:
         """Claim a container that has no record, in this very database; `Other` where that is not so (any more)."""
         args = (
-            labels.session, self.host, token, milliseconds(self.terms.claim_lease), RUN_ID, labels.generation,
+            labels.session, self.host, token, milliseconds(self.terms.claim_lease), KNOWN, labels.generation,
             container.container_id, labels.template, milliseconds(labels.ttl), labels.db, labels.token, detector.value,
             self.runtime, int(container.running),
         )  # fmt: skip
@@ -201,7 +203,7 @@ class SessionRegistry(Upkeep):
     ) -> tuple[Arg, ...]:
         grace = 0 if self.terms.grace is None else milliseconds(self.terms.grace)
         return (
-            session_id, self.host, mode.value, token, milliseconds(self.terms.claim_lease), RUN_ID, grace,
+            session_id, self.host, mode.value, token, milliseconds(self.terms.claim_lease), KNOWN, grace,
             reason.value, expected or "", detector.value, CLOCK,
         )  # fmt: skip
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from reactor.registry.link import RedisLink
     from reactor.runtime.protocol import Container
 
-RUN_ID = "\0run id"
-"""Stands for the trusted run id until the moment of sending; nothing is trusted where a witness has to look first."""
+KNOWN = "\0known"
+"""Stands for what this process takes Redis for at the moment of sending; nothing while a witness has to look first."""
 CLOCK = "\0clock"
 """Stands for what Redis' clock should say at the moment of sending, and for how far off that may be: two arguments."""
 Arg = str | int
@@ -122,8 +122,8 @@ class Upkeep(Reader):
     def _filled(self, args: Sequence[Arg]) -> list[Arg]:
         filled: list[Arg] = []
         for arg in args:
-            if arg is RUN_ID:
-                filled.append("" if self.evidence.doubted else self.link.run_id)
+            if arg is KNOWN:
+                filled.append(self.evidence.known)
             elif arg is CLOCK:
                 filled.extend(self.evidence.expectation.now())
             else:

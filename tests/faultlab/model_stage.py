@@ -27,7 +27,9 @@ class Stage:
     base_us: int
 
     def put(self, r: Redis) -> None:
-        """Write what the model holds."""
+        """Write what the model holds; everybody knows that database."""
+        for registry in self.registries:
+            registry.evidence.db = DatabaseId(f"db{r.db}")
         now = self.client.time()[0] * 1000
         pipe = self.client.pipeline()
         pipe.delete(KEYS.record(ID), KEYS.heartbeat(ID), *(KEYS.due(host) for host in HOSTS))

@@ -3,6 +3,7 @@
 They do not share the engine of the other tests. They keep this: after a test the engine is well and empty again.
 """
 
+import logging
 from collections.abc import AsyncGenerator, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,12 +12,14 @@ import pytest
 import redis
 
 from faultlab.docker_proxy import DockerProxy
-from reactor import Settings
+from reactor import Settings, expiry
 from reactor.session import Deployment, HostName
 from reactor.templates import Template
+from tests.fakes.runtime import FakeRuntime
+from tests.faults.ears import Ears
 from tests.faults.engine import LastingEngine, lasting_engine
 from tests.faults.rig import Rig
-from tests.services.redis import RedisServer
+from tests.services.redis import RedisServer, private_redis
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +54,18 @@ async def rig(
                 proxy.heal()
                 lasting.heal()
                 await lasting.clear()
+
+
+@pytest.fixture
+def ears(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ears]:
+    """Sessions of five minutes; canaries come every fraction of a second."""
+    caplog.set_level(logging.DEBUG, logger="reactor")
+    monkeypatch.setattr(expiry, "CANARY_EVERY", 0.2)
+    monkeypatch.setattr(expiry, "TELL_EVERY", 0.2)
+    template = Template(name="default", image="any", ttl=timedelta(minutes=5))
+    with private_redis() as server, redis.Redis.from_url(server.url) as client:
+        settings = Settings(
+            redis_url=server.url, listen=None, stop_grace=timedelta(0), janitor_every=timedelta(0),
+            templates={"default": template},
+        )  # fmt: skip
+        yield Ears(client=client, server=server, settings=settings, runtime=FakeRuntime(), caplog=caplog)

@@ -157,15 +157,18 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    options: Mapping[str, str] | None = None, flavour: Flavour = Flavour.REDIS, server: RedisServer | None = None
+    options: Mapping[str, str] | None = None,
+    flavour: Flavour = Flavour.REDIS,
+    server: RedisServer | None = None,
+    **settings: Any,
 ) -> AsyncGenerator[Stage]:
-    """Set a stage with a Redis of its own (or with a given one)."""
+    """Set a stage with a Redis of its own (or with a given one); `settings` as in `Settings`."""
     template = Template(name="default", image="any", ttl=TTL)
     async with anyio.create_task_group() as tasks:
         with private_redis(flavour, options) as own:
             used = server or own
-            settings = Settings(
-                redis_url=used.url, listen=None, stop_grace=timedelta(0), templates={"default": template}
+            chosen = Settings(
+                redis_url=used.url, listen=None, stop_grace=timedelta(0), templates={"default": template}, **settings
             )
-            yield Stage(server=used, runtime=FakeRuntime(), settings=settings, tasks=tasks)
+            yield Stage(server=used, runtime=FakeRuntime(), settings=chosen, tasks=tasks)
             tasks.cancel_scope.cancel()

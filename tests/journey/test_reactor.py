@@ -12,7 +12,7 @@ from reactor import Reactor, SessionManager, Settings
 from reactor.audit import follow_events
 from reactor.errors import Unavailable
 from reactor.expiry import Events
-from reactor.session import Detector, SessionId
+from reactor.session import DatabaseId, Detector, SessionId
 from reactor.templates import Template
 from tests.fakes.runtime import FakeRuntime
 from tests.services.redis import RedisServer
@@ -56,7 +56,7 @@ async def test_the_event_that_a_look_causes_is_not_a_finding_of_its_own(settings
     async with both(settings, FakeRuntime()) as (reactor, _):
         found: list[str] = []
 
-        def enqueue(session_id: SessionId, _: Detector, /, *, deleted: bool = False) -> None:
+        def enqueue(session_id: SessionId, _: Detector, /, *, deleted: DatabaseId | None = None) -> None:
             assert not deleted
             found.append(session_id)
 
@@ -74,8 +74,8 @@ async def test_a_del_is_enqueued_as_what_it_is_even_during_a_look(settings: Sett
     async with both(settings, FakeRuntime()) as (reactor, sessions):
         heard: list[tuple[str, bool]] = []
 
-        def enqueue(session_id: SessionId, _: Detector, /, *, deleted: bool = False) -> None:
-            heard.append((session_id, deleted))
+        def enqueue(session_id: SessionId, _: Detector, /, *, deleted: DatabaseId | None = None) -> None:
+            heard.append((session_id, deleted is not None))
 
         events = Events(reactor.crew.registry, enqueue, deadlines=reactor.deadlines, on_gap=lambda: None)
         reactor.deadlines.looking = frozenset({SessionId("looked-at")})

@@ -215,7 +215,9 @@ class Actor:
         return await self.way_in.acquire(self.asked(session_id, template=template, ttl=ttl, limit=limit))
 
     async def examine(self, mode: Mode, token: Token, session_id: SessionId = S1, **more: Any) -> Verdict:
-        """Ask for the verdict."""
+        """Ask for the verdict; what was heard was heard just now."""
+        if mode is Mode.DELETED:
+            more.setdefault("heard", self.registry.evidence.db)
         return await self.registry.examine(session_id, mode, token, detector=Detector.MANUAL, **more)
 
     async def claimed(
@@ -246,6 +248,6 @@ class Actor:
         worker = Worker(self.crew, queue)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(worker.work)
-            queue.add(session_id, detector, died, deleted=deleted)
+            queue.add(session_id, detector, died, deleted=self.registry.evidence.db if deleted else None)
             await wait_until(lambda: not queue and not queue.in_hand, what="the worker is done")
             tasks.cancel_scope.cancel()

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from reactor.quarantine import ClockReading
+from reactor.observation import ClockReading
 from reactor.registry.scripts import Script
 from reactor.registry.verdicts import Alive, Claimed, Grace, Mode
 from reactor.session import Token

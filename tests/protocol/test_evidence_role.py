@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import redis
@@ -54,6 +55,48 @@ async def test_a_server_that_was_a_replica_meanwhile_is_doubted_in_the_very_step
     replid = scene.redis.info("replication")["master_replid"]
     assert _quarantine(scene) == f"role:{replid[:8]}"
     assert _db(scene) != before, "it may have been rewound: everything older counts as another database"
+
+
+async def test_a_database_that_comes_back_is_older_than_what_was_there_meanwhile(own: Scene) -> None:
+    """R5: SWAPDB and back, or an address that leads elsewhere and back: what it had seen comes back too."""
+    scene = own
+    actor = await scene.actor()
+    await actor.spawn()
+    before = _db(scene)
+    scene.redis.swapdb(0, 1)
+    await actor.registry.evidence.witness()
+    assert _db(scene) != before
+    scene.redis.swapdb(0, 1)
+    scene.overdue()
+
+    assert isinstance(await actor.examine(Mode.CLAIM, A), Grace)
+    assert _db(scene) != before
+    assert _quarantine(scene) == f"db:{_db(scene)}"
+
+
+async def test_a_dump_that_was_restored_is_older_than_the_last_look(own: Scene) -> None:
+    """R3: the same process, the same history, the same database id; only the number of the last look fell."""
+    scene = own
+    actor, other = await scene.actor(), await scene.actor()
+    await actor.spawn()
+    before = _db(scene)
+    await actor.registry.evidence.watch(watched_ms=5000, ahead_ms=0)
+    names = [scene.keys.meta, scene.keys.seen(HOST), scene.keys.record(S1), scene.keys.due(HOST)]
+    with redis.Redis.from_url(scene.server.url) as client:
+        raw: Any = client
+        kept = {name: raw.dump(name) for name in names}
+        for one in (actor, other):
+            await one.registry.evidence.watch(watched_ms=5000, ahead_ms=0)
+        for name, value in kept.items():
+            raw.restore(name, 0, value, replace=True)
+    await actor.registry.evidence.watch(watched_ms=5000, ahead_ms=0)
+
+    assert _db(scene) != before
+    scene.overdue()
+    assert isinstance(await actor.examine(Mode.CLAIM, A), Grace)
+    found = _db(scene), _quarantine(scene)
+    await other.registry.evidence.watch(watched_ms=5000, ahead_ms=0)
+    assert (_db(scene), _quarantine(scene)) == found, "one loss is found once"
 
 
 async def test_a_replica_gives_no_verdict(own: Scene) -> None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from reactor.registry.verdicts import Alive, Busy, Claimed, Grace, Mode
+from reactor.registry.verdicts import Alive, Busy, Claimed, Grace, Live, Mode
 from reactor.session import EndReason, SessionId, Token
 from tests.protocol.actor import HOST, S1
 from tests.protocol.scene import Scene
@@ -87,6 +87,51 @@ async def test_a_sign_of_life_gives_the_graces_back(scene: Scene, sign: str) -> 
             await actor.examine(Mode.CLAIM, A)
         else:
             await actor.reserve(B)
+
+
+async def test_a_session_in_grace_is_looked_at_often_enough_to_see_a_touch(scene: Scene) -> None:
+    """R6: a Redis that evicts the key again and again would hide each touch from a look at the grace's end."""
+    actor = await scene.actor()
+    await actor.spawn(ttl=timedelta(seconds=60))
+    scene.end_by_hand()
+    _doubt(scene, 1)
+    assert isinstance(await actor.examine(Mode.CLAIM, A), Grace)
+    assert (scene.score() or 0) <= scene.now_ms() + 10_000
+    assert isinstance(await actor.examine(Mode.CLAIM, A), Alive)
+    assert "graces" in scene.record(), "not touched yet"
+    assert (scene.score() or 0) <= scene.now_ms() + 10_000
+    graced_at = scene.now_ms()
+    await wait_until(lambda: scene.now_ms() > graced_at, what="the touch is later than the grace")
+    scene.beat()
+    assert isinstance(await actor.examine(Mode.CLAIM, A), Alive)
+    assert "graces" not in scene.record()
+    assert (scene.score() or 0) > scene.now_ms() + 10_000
+
+
+async def test_a_hard_end_that_a_clock_came_to_by_a_jump_waits_for_one_grace(scene: Scene) -> None:
+    """R25: its client beats, and an hour that nobody lived through is over; then it ends, touched or not."""
+    actor = await scene.actor(max_lifetime=timedelta(hours=2))
+    await actor.spawn()
+    planned = scene.now_ms() - 1
+    scene.redis.hset(scene.keys.record(S1), "hard_end", planned)
+    scene.redis.hset(scene.keys.seen(HOST), mapping={"quarantine": "clock:1", "quarantine_at": scene.now_ms()})
+
+    assert isinstance(await actor.examine(Mode.CLAIM, A), Alive)
+    assert isinstance(await actor.reserve(B), Live)
+    assert scene.now_ms() + 800_000 < (scene.score() or 0) <= scene.now_ms() + 900_000
+    scene.redis.hset(scene.keys.record(S1), "hard_grace", scene.now_ms() - 1)
+    assert (await actor.claimed(A)).reason is EndReason.MAX_LIFETIME
+
+
+@pytest.mark.parametrize("doubt", ["", "run:1", "evicted:1:1"])
+async def test_a_hard_end_is_kept_where_no_clock_is_in_doubt(scene: Scene, doubt: str) -> None:
+    """It is no missing key, so nothing else speaks against it."""
+    actor = await scene.actor(max_lifetime=timedelta(hours=2))
+    await actor.spawn()
+    scene.redis.hset(scene.keys.record(S1), "hard_end", scene.now_ms() - 1)
+    scene.redis.hset(scene.keys.seen(HOST), mapping={"quarantine": doubt, "quarantine_at": scene.now_ms()})
+
+    assert (await actor.claimed(A)).reason is EndReason.MAX_LIFETIME
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,13 @@ def _quarantine(scene: Scene) -> str:
     return scene.redis.hget(scene.keys.seen(HOST), "quarantine") or ""
 
 
+def _let_pass(scene: Scene, ms: int) -> None:
+    """Make what was counted so far as old as if so much time had passed."""
+    kept = (scene.redis.hget(scene.keys.seen(HOST), "early") or "").split()
+    older = [f"{int(at) - ms}:{count}" for at, count in (entry.split(":") for entry in kept)]
+    scene.redis.hset(scene.keys.seen(HOST), "early", " ".join(older))
+
+
 def _held_long_enough(scene: Scene, ids: list[SessionId]) -> None:
     for session_id in ids:
         scene.redis.hset(scene.keys.record(session_id), "early_at", scene.now_ms() - 1000)
@@ -79,7 +86,29 @@ async def test_a_del_that_was_heard_is_the_clients_own_end(scene: Scene) -> None
     verdicts = await _look_at(actor, ids, Mode.DELETED)
 
     assert {type(verdict) for verdict in verdicts} == {Claimed}
-    assert scene.redis.hget(scene.keys.seen(HOST), "early_count") is None
+    assert scene.redis.hget(scene.keys.seen(HOST), "early") is None
+
+
+async def test_a_del_that_was_heard_of_another_history_is_no_wish_of_a_client(scene: Scene) -> None:
+    """V16: a replica tells of each key that ended as of a deletion; since then it was made a primary."""
+    actor, ids = await _many(scene, 1)
+    heard = actor.registry.evidence.db
+    scene.end_by_hand(ids[0])
+    scene.redis.replicaof("127.0.0.1", 1)
+    scene.redis.replicaof("NO", "ONE")
+
+    assert isinstance(await actor.examine(Mode.DELETED, TOKEN, ids[0], heard=heard), Grace)
+    assert _quarantine(scene).startswith("role:")
+
+
+async def test_a_del_that_was_heard_before_a_data_loss_is_doubted_after_it(scene: Scene) -> None:
+    """The hint waited in the queue meanwhile."""
+    actor, ids = await _many(scene, 1)
+    heard = actor.registry.evidence.db
+    scene.redis.hset(scene.keys.meta, "db", "another")
+    scene.end_by_hand(ids[0])
+
+    assert isinstance(await actor.examine(Mode.DELETED, TOKEN, ids[0], heard=heard), Grace)
 
 
 async def test_a_del_that_was_heard_ends_nobody_whose_key_lives(scene: Scene) -> None:
@@ -100,18 +129,30 @@ async def test_sessions_that_ended_on_time_are_no_mass_death(scene: Scene) -> No
 
 
 async def test_keys_that_go_over_a_long_time_are_no_mass_death(scene: Scene) -> None:
-    """The minute begins anew: what clients end over an hour is theirs to end."""
+    """What is older than a minute counts no more: what clients end over an hour is theirs to end."""
     actor, ids = await _many(scene, 30)
-    seen = scene.keys.seen(HOST)
     for session_id in ids:
         scene.end_by_hand(session_id)
         assert isinstance(await actor.examine(Mode.CLAIM, TOKEN, session_id), Busy)
         _held_long_enough(scene, [session_id])
         assert isinstance(await actor.examine(Mode.CLAIM, TOKEN, session_id), Claimed)
-        if scene.redis.hget(seen, "early_count") == "9":
-            scene.redis.hset(seen, "early_since", scene.now_ms() - 60_001)
+        _let_pass(scene, 7000)
 
     assert _quarantine(scene) == ""
+
+
+async def test_a_mass_death_is_one_wherever_in_the_minute_it_falls(scene: Scene) -> None:
+    """R25: any sixty seconds count, not those that begin at some instant."""
+    actor, ids = await _many(scene, 40)
+    for session_id in ids[:20]:
+        scene.end_by_hand(session_id)
+    assert {type(verdict) for verdict in await _look_at(actor, ids[:10])} == {Busy}
+    _let_pass(scene, 30_000)
+    verdicts = await _look_at(actor, ids[10:20])
+
+    assert type(verdicts[0]) is Grace
+    assert {type(verdict) for verdict in verdicts} == {Grace}
+    assert len(scene.events("quarantine")) == 1
 
 
 async def test_who_is_held_and_beats_again_was_never_in_danger(scene: Scene) -> None:

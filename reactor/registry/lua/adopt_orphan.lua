@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- A container without a record, from this very database: it gets a record that is already `ending`, claimed.
 -- KEYS  record heartbeat due seen meta events hosts
--- ARGV  id host token lease_ms run_id generation container_id template ttl_ms label_db label_token detector runtime
+-- ARGV  id host token lease_ms known generation container_id template ttl_ms label_db label_token detector runtime
 --       running (1, or 0)
 -- returns {UNSURE} | {REFUSED} | {CLAIMED, container_id, generation, db, reason}
 -- invariant: only while there is no record at all and Redis' history is unbroken since the container was made, and never

@@ -1,11 +1,13 @@
 #!lua flags=allow-oom
 -- The one verdict on a session: alive, busy, in grace, gone, or claimed for teardown by this token.
 -- KEYS  record heartbeat due seen meta events
--- ARGV  id host mode token lease_ms run_id grace_ms reason expected_container detector clock_ms clock_slack_ms generation
+-- ARGV  id host mode token lease_ms known grace_ms reason expected_container detector clock_ms clock_slack_ms generation
+--       heard_db
 --       mode: look (no verdict is acted on) | claim (a missing key or a lease that ran out) | end (reason, now)
 --             | deleted (as claim; somebody was heard to delete the key: if it is missing, that is why)
 --       grace_ms: 0 means the session's own TTL
 --       generation: the one that an end is about ('': whichever there is)
+--       heard_db: the database id under which a deletion was heard; under another one it proves nothing
 --       clock_ms: what Redis' clock should say (0: not known), clock_slack_ms: how far off that may honestly be
 -- returns {UNSURE} | {GONE} | {FOREIGN, host} | {LIVE, left_ms, repaired} | {BUSY, left_ms} | {GRACE, left_ms}
 --         | {CLAIMABLE} | {OTHER} | {CLAIMED, container_id, generation, db, reason}
@@ -17,7 +19,7 @@ local reason, expected, detector = ARGV[8], ARGV[9], ARGV[10]
 local RELOOK_MS = 1000
 local MAX_GRACES = 3
 local LONGEST_LEASE_MS = 60000
-local MASS_COUNT, MASS_SHARE, MASS_WINDOW_MS, HOLD_MS = 10, 0.2, 60000, 1000
+local MASS_COUNT, MASS_SHARE, MASS_WINDOW_MS, MASS_STEP_MS, HOLD_MS = 10, 0.2, 60000, 5000, 1000
 local SPREAD_SHARE, SPREAD_MS = 0.1, 30000
 local record, bad = load(KEYS[1])
 if bad then
@@ -115,13 +117,48 @@ if mode == 'end' then
   end
   return claim(reason)
 end
-local hard_end = tonumber(record.hard_end or '0')
-if hard_end > 0 and now > hard_end then
-  return claim('max_lifetime', hard_end)
+local ttl = tonumber(record.ttl_ms)
+local grace = tonumber(ARGV[7])
+if grace == 0 then
+  grace = ttl
+end
+grace = math.max(grace, math.ceil(ttl * 2 / 3))
+local seen = {}
+
+-- Reads what the host doubts.
+local function read_doubts()
+  local names = { 'quarantine', 'quarantine_at', 'outage', 'outage_at', 'outage_ms', 'early' }
+  local values = redis.call('HMGET', KEYS[4], unpack(names))
+  for at, name in ipairs(names) do
+    seen[name] = values[at] or ''
+  end
 end
 
-local ttl = tonumber(record.ttl_ms)
+-- Whether a doubt of the host counts for this session: it got no grace for it yet, and no grace has passed since.
+local function counts(doubt, graced)
+  return seen[doubt] ~= '' and seen[doubt] ~= graced and now <= tonumber(seen[doubt .. '_at']) + grace
+end
+
+local hard_end = hard_end_of(record, now)
+if hard_end > 0 and now > hard_end then
+  if mode == 'look' then
+    return claim('max_lifetime')
+  end
+  if out_of_step(now, ARGV[11], ARGV[12], CLOCK_SLACK_MS) then
+    return { 'UNSURE' }
+  end
+  read_doubts()
+  if string.sub(seen.quarantine, 1, 6) ~= 'clock:' or not counts('quarantine', record.hard_graced) then
+    return claim('max_lifetime', hard_end)
+  end
+  -- A clock that was set forward reaches it too early: one grace, as for a missing key.
+  hard_end = now + grace
+  redis.call('HSET', KEYS[1], 'hard_grace', text(hard_end), 'hard_graced', seen.quarantine)
+end
+
 local left = redis.call('PTTL', KEYS[2])
+-- How long a session in grace is looked at anew: a touch has to be seen before the key may go again.
+local relook = math.max(RELOOK_MS, math.ceil(ttl / 6))
 if left ~= -2 then
   local deadline = redis.call('PEXPIRETIME', KEYS[2])
   local repaired = '0'
@@ -135,14 +172,16 @@ if left ~= -2 then
   if record.deadline ~= text(deadline) then
     redis.call('HSET', KEYS[1], 'deadline', text(deadline))
   end
+  local ahead = tonumber(redis.call('HGET', KEYS[4], 'ahead_ms') or '0')
   if record.graces and text(deadline) ~= record.grace_until then
     -- Touched. `graced` stays: one grace for each quarantine.
     redis.call('HDEL', KEYS[1], 'graces', 'graces_at', 'grace_until')
+  elseif record.graces and (ahead == 0 or ahead > relook) then
+    ahead = relook
   end
   if record.early_at then
     redis.call('HDEL', KEYS[1], 'early_at')
   end
-  local ahead = tonumber(redis.call('HGET', KEYS[4], 'ahead_ms') or '0')
   due(score_of(deadline, hard_end, now, ahead))
   return { 'LIVE', text(deadline - now), repaired }
 end
@@ -153,23 +192,9 @@ if mode == 'look' then
 end
 local deadline = tonumber(record.deadline or '0')
 local early = now <= deadline
-local names = { 'quarantine', 'quarantine_at', 'outage', 'outage_at', 'outage_ms', 'early_since', 'early_count' }
-local values, seen = redis.call('HMGET', KEYS[4], unpack(names)), {}
-for at, name in ipairs(names) do
-  seen[name] = values[at] or ''
-end
-local grace = tonumber(ARGV[7])
-if grace == 0 then
-  grace = ttl
-end
-grace = math.max(grace, math.ceil(ttl * 2 / 3))
+read_doubts()
 local graces, since = tonumber(record.graces or '0'), tonumber(record.graces_at or '0')
 local in_grace = graces > 0 and since <= now and now < since + grace
-
--- Whether a doubt of the host counts for this session: it got no grace for it yet, and no grace has passed since.
-local function counts(doubt, graced)
-  return seen[doubt] ~= '' and seen[doubt] ~= graced and now <= tonumber(seen[doubt .. '_at']) + grace
-end
 
 -- Sets the key again for a grace. Doubts that come within one grace are one in the row of graces, and a key that is
 -- taken again and again is set once a second (a full Redis may evict it at once).
@@ -190,34 +215,49 @@ local function give_grace()
   redis.call('HSET', KEYS[1], 'graced', seen.quarantine, 'graced_outage', seen.outage, 'graces', text(graces),
     'graces_at', text(since), 'grace_until', over, 'deadline', over)
   redis.call('HDEL', KEYS[1], 'early_at')
-  due(score_of(now + length, hard_end, now, 0))
+  due(score_of(now + length, hard_end, now, relook))
   return { 'GRACE', text(length) }
 end
 
--- How many keys of this host went before their deadline within a minute, this one among them; begins a quarantine
--- where that is mass death. Asked once for each session.
+-- Whether more keys of this host than `limit` went before their deadline within the last minute, this one among them;
+-- that begins a quarantine. Asked once for each session.
 local function mass_death(limit)
-  local began, count = tonumber(seen.early_since) or 0, tonumber(seen.early_count) or 0
-  if now < began or now - began > MASS_WINDOW_MS then
-    began, count = now, 0
+  local step = now - now % MASS_STEP_MS
+  local kept, total, here = {}, 1, 1
+  for at, count in string.gmatch(seen.early, '(%d+):(%d+)') do
+    if tonumber(at) == step then
+      total, here = total + tonumber(count), here + tonumber(count)
+    elseif tonumber(at) < step and now - tonumber(at) < MASS_WINDOW_MS + MASS_STEP_MS then
+      total = total + tonumber(count)
+      kept[#kept + 1] = at .. ':' .. count
+    end
   end
-  count = count + 1
-  redis.call('HSET', KEYS[4], 'early_since', text(began), 'early_count', text(count))
+  kept[#kept + 1] = text(step) .. ':' .. text(here)
+  redis.call('HSET', KEYS[4], 'early', table.concat(kept, ' '))
   redis.call('HSET', KEYS[1], 'early_at', text(now))
-  if count <= limit then
+  if total <= limit then
     return false
   end
-  local name = 'mass:' .. text(began)
-  if seen.quarantine ~= name then
-    seen.quarantine = name
+  -- While it goes on it is one.
+  local ago = now - (tonumber(seen.quarantine_at) or 0)
+  local name = seen.quarantine
+  if string.sub(name, 1, 5) ~= 'mass:' or ago < 0 or ago > MASS_WINDOW_MS then
+    name = 'mass:' .. text(now)
     log(KEYS[6], 'quarantine', '', { 'host', host, 'reason', name })
   end
+  seen.quarantine = name
   redis.call('HSET', KEYS[4], 'quarantine', name, 'quarantine_at', text(now))
   return record.graced ~= name
 end
 
--- Three graces in a row are enough whatever the evidence, and whoever deletes the key knows.
-if (graces < MAX_GRACES or in_grace) and mode ~= 'deleted' then
+-- Whoever deletes the key knows. But a replica tells of each key that ended as of a deletion: what was heard before
+-- Redis' history changed, or under another database id, may be that.
+local told = mode == 'deleted' and ARGV[14] == db
+if told and stirred(KEYS[4], false) then
+  return { 'UNSURE' }
+end
+-- Three graces in a row are enough whatever the evidence.
+if (graces < MAX_GRACES or in_grace) and not told then
   if counts('quarantine', record.graced)
     or (counts('outage', record.graced_outage) and tonumber(seen.outage_ms) * 3 > ttl) then
     return give_grace()

@@ -16,8 +16,7 @@ if record.state == 'ended' then
   return 'ENDED'
 end
 local now = math.floor(clock() / 1000)
-redis.call('HDEL', KEYS[1], 'lease_until', 'hard_end', 'end_requested', 'graces', 'graces_at', 'graced',
-  'graced_outage', 'grace_until', 'early_at')
+redis.call('HDEL', KEYS[1], unpack(PASSING))
 redis.call('HSET', KEYS[1], 'state', 'ended', 'ended_at', text(now))
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 redis.call('DEL', KEYS[2])

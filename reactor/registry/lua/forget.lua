@@ -35,7 +35,7 @@ for index = 5, #ARGV do
   else
     if record and record.host == host and record.state ~= 'ended' then
       local reason = record.reason or 'terminated'
-      redis.call('HDEL', key, 'lease_until', 'hard_end', 'end_requested', 'graces', 'graced', 'grace_until')
+      redis.call('HDEL', key, unpack(PASSING))
       redis.call('HSET', key, 'state', 'ended', 'reason', reason, 'detector', 'manual', 'ended_at', text(now))
       redis.call('PEXPIRE', key, tombstone)
       redis.call('DEL', heartbeat)

@@ -1,7 +1,7 @@
 #!lua
 -- A running container from before a data loss gets its record back, with its own id and generation and a full TTL.
 -- KEYS  record heartbeat due seen meta events hosts
--- ARGV  id host label_token generation container_id template ttl_ms label_db instead_of run_id runtime max_lifetime_ms
+-- ARGV  id host label_token generation container_id template ttl_ms label_db instead_of known runtime max_lifetime_ms
 --       wake_channel [field value ...]
 --       instead_of: token of the `starting` record that met the container at create; empty: no live record may stand
 -- returns {OK, pttl, record...} | {UNSURE} | {REFUSED}

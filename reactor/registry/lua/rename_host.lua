@@ -20,8 +20,9 @@ redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[2], 'id', ARGV[1], 'root', ARGV[2])
 local theirs = redis.call('HGETALL', KEYS[3])
 if #theirs > 0 then
-  local mine = redis.call('HMGET', KEYS[4], 'quarantine', 'quarantine_at')
+  local mine = redis.call('HMGET', KEYS[4], 'quarantine', 'quarantine_at', 'turn')
   redis.call('HSET', KEYS[4], unpack(theirs))
+  redis.call('HINCRBY', KEYS[4], 'turn', mine[3] or '0') -- it never falls
   local since = redis.call('HGET', KEYS[4], 'quarantine_at')
   if mine[2] and tonumber(mine[2]) > tonumber(since or '0') then
     redis.call('HSET', KEYS[4], 'quarantine', mine[1], 'quarantine_at', mine[2]) -- the younger one counts

@@ -1,17 +1,17 @@
 #!lua
 -- The way in: whether the session lives, is being worked on, or is ours to spawn. The record decides, never the key.
 -- KEYS  record heartbeat due seen meta events hosts
--- ARGV  id host token ttl_ms lease_ms template max_lifetime_ms waited_generation run_id runtime
+-- ARGV  id host token ttl_ms lease_ms template max_lifetime_ms waited_generation known runtime
 -- returns {UNSURE} | {LIVE, revived, watched, pttl, record...} | {WAIT, state, host, generation, lease_left_ms}
 --         | {SPAWN, generation, db, started_at} | {FAILED, error}
 -- invariant: at most one unexpired token may spawn; a tombstone's TTL never survives into a live record.
 local id, host, token, ttl_ms, lease_ms, template = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
-local max_lifetime, waited, run_id, runtime = tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10]
+local max_lifetime, waited, known, runtime = tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10]
 local record, bad = load(KEYS[1])
 if bad then
   return bad
 end
-local doubt, db = unsure(KEYS[4], KEYS[5], run_id)
+local doubt, db = unsure(KEYS[4], KEYS[5], known)
 if doubt then
   return { 'UNSURE' }
 end
@@ -23,7 +23,7 @@ local function wait(lease_left)
 end
 
 if record and record.state == 'running' then
-  local hard_end = tonumber(record.hard_end or '0')
+  local hard_end = hard_end_of(record, now)
   local mine = record.host == host
   if record.end_requested or (hard_end > 0 and now > hard_end) then
     if mine then

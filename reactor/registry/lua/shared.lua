@@ -2,6 +2,9 @@
 local SCHEMA = '1'
 local STREAM_CAP = '10000'
 local CLOCK_SLACK_MS = 2000
+-- What a record holds only while its session lives.
+local PASSING = { 'lease_until', 'hard_end', 'hard_grace', 'hard_graced', 'end_requested', 'graces', 'graces_at', 'graced',
+  'graced_outage', 'grace_until', 'early_at' }
 
 -- Lua prints numbers above 14 digits as 1.7638e+15; every number that leaves a script goes through here.
 local function text(number)
@@ -30,11 +33,12 @@ local function load(key)
   return record, nil
 end
 
--- Whether what the host last saw of Redis (seen) does not fit what it is now: no verdict may be given then.
-local function unsure(seen_key, meta_key, run_id)
+-- Whether Redis is not what the caller (known: run id and database id) and his host (seen) take it for: no verdict may
+-- be given then.
+local function unsure(seen_key, meta_key, known)
   local seen = redis.call('HMGET', seen_key, 'run_id', 'db')
   local db = redis.call('HGET', meta_key, 'db')
-  return not db or seen[1] ~= run_id or seen[2] ~= db, db
+  return not db or seen[2] ~= db or known ~= tostring(seen[1]) .. ' ' .. db, db
 end
 
 -- One value of what INFO says.
@@ -80,6 +84,16 @@ end
 -- One audit entry; fields is a flat list of name, value.
 local function log(events_key, event, id, fields)
   redis.call('XADD', events_key, 'MAXLEN', '~', STREAM_CAP, '*', 'event', event, 'session_id', id, unpack(fields))
+end
+
+-- When a running session ends whatever its client does (0: never); later where a clock that was set forward came to that
+-- too early, as long as it stays there.
+local function hard_end_of(record, now_ms)
+  local planned, grace = tonumber(record.hard_end or '0'), tonumber(record.hard_grace or '0')
+  if planned > 0 and now_ms > planned and grace > planned then
+    return grace
+  end
+  return planned
 end
 
 -- The due score of a running session: one ms after the sooner of deadline and hard end (a key is dead only when
