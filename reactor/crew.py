@@ -30,7 +30,11 @@ class Crew:
 
     settings: Settings
     ways: Ways
-    engine: Engine
+
+    @property
+    def engine(self) -> Engine:
+        """Which engine that is."""
+        return self.ways.engine
 
     @property
     def registry(self) -> SessionRegistry:
@@ -91,5 +95,13 @@ async def open_crew(
         await evidence.witness()
         naming = Naming(link, keys, evidence, host=host, runtime=runtime.name, terms=terms)
         await bind(naming, evidence, runtime, engine)
-        ways = Ways(registry=registry, runtime=runtime, deployment=evidence.deployment, stop_grace=settings.stop_grace)
-        yield Crew(settings=settings, ways=ways, engine=engine)
+        yield Crew(
+            settings=settings,
+            ways=Ways(
+                registry=registry,
+                runtime=runtime,
+                deployment=evidence.deployment,
+                engine=engine,
+                stop_grace=settings.stop_grace,
+            ),
+        )

@@ -55,6 +55,7 @@ class EngineWatch:
         try:
             events = crew.runtime.events(prefix=crew.registry.keys.prefix, deployment=crew.ways.deployment)
             async with events as stream:
+                await crew.ways.confirm_engine()
                 self.stands, stood = True, anyio.current_time()
                 trouble.over()
                 self._on_gap()

@@ -116,8 +116,9 @@ def plan(view: View) -> list[PlanLine]:
     lines = [line for container in view.containers if (line := judge_container(view, container)) is not None]
     for session_id, found in view.records.items():
         lines.extend(_judge_record(view, session_id, found))
-    kept = {line.session_id for line in lines if line.action in (Action.ADOPT, Action.WAIT)}
-    for session_id in view.strays - kept:  # its record is about to be written again
+    # What becomes of a container becomes of its key: removed with it, or kept with it.
+    settled = {line.session_id for line in lines if line.container_id is not None and line.kind is not Kind.FOREIGN}
+    for session_id in view.strays - settled:
         reason = "heartbeat key without a record"
         lines.append(PlanLine(action=Action.REMOVE, kind=Kind.ORPHAN, session_id=session_id, reason=reason))
     return sorted(lines, key=lambda line: (line.session_id or "", line.container_id or "", line.kind))

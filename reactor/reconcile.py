@@ -22,7 +22,7 @@ from reactor.session import ContainerId, Detector, SessionId, State, new_token
 from reactor.teardown import Ended, carry_out, end_exited, tear_down
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
 
     from reactor.registry import Found
@@ -46,6 +46,11 @@ class BrakeEngaged(ReactorError):
 
     exit_code: ClassVar[int] = 75
 
+    def __init__(self, message: str, held: Sequence[PlanLine] = ()) -> None:
+        """Note what is kept; a person may agree to these lines, and to no others."""
+        super().__init__(message)
+        self.held = tuple(held)
+
 
 class Janitor:
     """Plans and carries out reconciles of one host. `plan` changes no session; `run` may be called again and again."""
@@ -55,8 +60,8 @@ class Janitor:
         self._crew = crew
         self._settings = settings
         self._stack = AsyncExitStack()
-        self._braked = ""
-        """Why the last run was braked: the audit stream hears of it once, not once a minute."""
+        self._braked = False
+        """Whether the last run was braked: the audit stream hears of it once, not once a minute."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -85,22 +90,25 @@ class Janitor:
         lines = plan(view)
         return lines, brake(lines, view)
 
-    async def run(self, *, force: bool = False) -> AsyncIterator[tuple[PlanLine, str]]:
+    async def run(self, *, force: bool = False, agreed: Sequence[PlanLine] = ()) -> AsyncIterator[tuple[PlanLine, str]]:
         """Carry out a plan made now, line by line, yielding each with its outcome ("done", "gone already", or why not).
 
         Where it would remove more than max(10, 30 %) of the host's containers that Redis did not ask to remove, it
-        leaves all of those, carries out the rest, and then raises `BrakeEngaged`; `force` carries out everything.
+        leaves all of those, carries out the rest, and then raises `BrakeEngaged`; `force` carries out everything, and
+        `agreed` the containers of these lines, whatever else was found since they were planned.
         Lines that need no action are yielded as they are.
         """
         lines, braked = await self.survey()
-        braked = "" if force else braked
-        if braked and braked != self._braked:
+        allowed = {line.container_id for line in agreed}
+        held = [line for line in lines if line.unasked and line.container_id not in allowed]
+        held = held if braked and not force else []
+        if held and not self._braked:
             await self._opened().registry.note("brake", braked)
-        self._braked = braked
-        async for done in self._carried_out([line for line in lines if not (braked and line.unasked)]):
+        self._braked = bool(held)
+        async for done in self._carried_out([line for line in lines if line not in held]):
             yield done
-        if braked:
-            raise BrakeEngaged(braked)
+        if held:
+            raise BrakeEngaged(braked, held)
 
     async def _carried_out(self, lines: list[PlanLine]) -> AsyncIterator[tuple[PlanLine, str]]:
         for start in range(0, len(lines), HANDS):
@@ -162,6 +170,8 @@ class Janitor:
                 inspected[container_id] = await crew.runtime.inspect(container_id)
         if limit.cancelled_caught:
             raise Unavailable(f"{len(doubtful)} containers could not be inspected within {INSPECT_SECONDS:.0f} s")
+        if None in inspected.values():
+            await crew.ways.confirm_engine()
         return inspected
 
     # ------------------------------------------------------------------ acting
@@ -221,6 +231,8 @@ class Janitor:
         if line.kind is Kind.ORPHAN and container.labels.db == crew.registry.evidence.db:
             return await self._end_orphan(container)
         removed = await crew.runtime.remove(container.container_id, grace=crew.ways.stop_grace)
+        if line.kind is Kind.ORPHAN:
+            await crew.registry.drop_stray(container.labels.session)
         return DONE if removed is Removal.REMOVED else GONE_ALREADY
 
     async def _view_of(self, container: Container) -> View:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from reactor.registry import SessionRegistry
-    from reactor.runtime.protocol import Runtime
+    from reactor.runtime.protocol import Engine, Runtime
     from reactor.session import Deployment
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,19 @@ class Ways:
     registry: SessionRegistry
     runtime: Runtime
     deployment: Deployment
+    engine: Engine
+    """The engine to which the host name was bound."""
     stop_grace: timedelta
+
+    async def confirm_engine(self) -> None:
+        """Raise `Unavailable` where another engine answers by now: that it has no such container says nothing."""
+        found, bound = await self.runtime.engine(), self.engine
+        if (found.engine_id, found.root) != (bound.engine_id, bound.root):
+            message = (
+                f"the engine is not the one of host {self.registry.host!r} any more (it was {bound.engine_id} at "
+                f"{bound.root}, now {found.engine_id} at {found.root}): nothing is concluded from what it does not have"
+            )
+            raise Unavailable(message)
 
 
 async def tear_down(  # noqa: PLR0913 (the last ones say what an end is about)
@@ -95,8 +107,9 @@ async def end_exited(
 ) -> Verdict | Ended:
     """End a session whose container was seen not to run; `Other` where the record names another one by now.
 
-    Errors as in `tear_down`.
+    Errors as in `tear_down`; `Unavailable` too where it was not seen by the host's own engine.
     """
+    await ways.confirm_engine()
     return await tear_down(
         ways, session_id, detector=detector, mode=Mode.END, reason=EndReason.CONTAINER_EXITED, expected=container_id
     )
@@ -139,7 +152,10 @@ async def _remove(ways: Ways, session_id: SessionId, container_id: ContainerId, 
     async for attempt in engine_policy(ENGINE_LIMIT):
         with attempt:
             await ways.registry.extend(session_id, token)
-            return await ways.runtime.remove(container_id, grace=ways.stop_grace) is Removal.REMOVED
+            if await ways.runtime.remove(container_id, grace=ways.stop_grace) is Removal.REMOVED:
+                return True
+            await ways.confirm_engine()
+            return False
     message = "unreachable: the policy re-raises"
     raise AssertionError(message)
 

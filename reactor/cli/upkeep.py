@@ -90,7 +90,7 @@ async def _carry_out(settings: Settings, *, force: bool, as_json: bool) -> int:
         except BrakeEngaged as brake:
             if as_json or not may_ask() or not agreed(f"{brake}; remove them now?"):
                 raise
-            await tally.follow(janitor.run(force=True))
+            await tally.follow(janitor.run(agreed=brake.held))
     if tally.failed:
         note(f"{tally.failed} of {tally.total} repairs failed; run it again")
         return _TRY_AGAIN

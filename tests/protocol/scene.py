@@ -82,8 +82,10 @@ class Scene:
             acquire_timeout=timedelta(seconds=20) if limit is None else limit,
             templates={"default": Template(name="default", image="idle")},
         )
-        ways = Ways(registry=registry, runtime=runtime, deployment=deployment, stop_grace=timedelta(0))
-        crew = Crew(settings=settings, ways=ways, engine=runtime.identity)
+        ways = Ways(
+            registry=registry, runtime=runtime, deployment=deployment, engine=runtime.identity, stop_grace=timedelta(0)
+        )
+        crew = Crew(settings=settings, ways=ways)
         # The template is known to stay: its first container is not watched for a moment.
         spawner = Spawner(ways=ways, proved={"default"})
         way_in = WayIn(ways=ways, wakeups=WakeUps(registry, self._tasks), spawner=spawner)

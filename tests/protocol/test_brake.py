@@ -211,8 +211,46 @@ async def test_s9_a_braked_janitor_says_so_once_and_goes_on_when_a_person_acted(
 
     _lose_records(scene, *IDS[11:15])
     scene.redis.delete(*(scene.keys.record(i) for i in IDS[16:20]))
-    assert len([pair async for pair in janitor.run()]) == 12  # eight orphans, four stray heartbeat keys
+    assert len([pair async for pair in janitor.run()]) == 8
     assert scene.engine.held == {}
+    assert not any(scene.has_key(session_id) for session_id in IDS)
+
+
+async def test_s9_what_is_kept_keeps_its_heartbeat_key(scene: Scene) -> None:
+    """Records deleted by hand, keys not: no client is told that its session is over while a person looks."""
+    actor = await _filled(scene)
+    scene.redis.delete(*(scene.keys.record(session_id) for session_id in IDS[:12]))
+
+    with pytest.raises(BrakeEngaged, match=r"12 containers \(12 orphan\)"):
+        await actor.reconcile()
+    assert {scene.beat(session_id) for session_id in IDS[:20]} == {1}
+    assert len(scene.engine.running()) == 20
+
+
+async def test_s9_a_person_agrees_to_what_was_shown_and_to_nothing_else(scene: Scene) -> None:
+    """What turned up after the question was asked is kept, and asked about again."""
+    actor = await _filled(scene, 40)
+    _lose_records(scene, *IDS[:13])
+    janitor = actor.janitor
+    with pytest.raises(BrakeEngaged) as braked:
+        _ = [pair async for pair in janitor.run()]
+    _lose_records(scene, *IDS[13:27])
+
+    with pytest.raises(BrakeEngaged, match="27 orphan") as again:
+        _ = [pair async for pair in janitor.run(agreed=braked.value.held)]
+    assert {line.session_id for line in again.value.held} == set(IDS[13:27])
+    assert len(scene.engine.running()) == 27
+
+
+async def test_d12_a_dead_container_from_before_a_loss_takes_its_stray_key_along(scene: Scene) -> None:
+    """Nothing is left for the next run."""
+    actor = await _filled(scene, 1)
+    scene.engine.die(scene.running(IDS[0])[0])
+    scene.redis.delete(scene.keys.record(IDS[0]))
+    scene.redis.hset(scene.keys.meta, "db", "another")
+
+    assert [(line.kind, outcome) for line, outcome in await actor.reconcile()] == [(Kind.ORPHAN, "done")]
+    assert (scene.engine.held, scene.has_key(IDS[0])) == ({}, False)
 
 
 async def test_s9_a_braked_reactor_is_not_ready_until_a_person_acted(scene: Scene) -> None:

@@ -43,7 +43,7 @@ async def test_a_plan_changes_nothing(scene: Scene) -> None:
     scene.redis.delete(scene.keys.record(IDS[0]))
     before, held = _everything(scene), dict(scene.engine.held)
 
-    assert len(await actor.janitor.plan()) == 3
+    assert len(await actor.janitor.plan()) == 2
     assert _everything(scene) == before
     assert scene.engine.held == held
 
