@@ -203,10 +203,19 @@ class Events:
 
 
 async def keep_asking(registry: SessionRegistry, pulse: Pulse, trouble: Trouble) -> None:
-    """Feel Redis' pulse twice a second, for ever: whether it answers at once, and whether its clock was set."""
+    """Feel Redis' pulse twice a second, for ever: whether it answers at once, and whether its clock was set.
+
+    What it finds is looked at right after the first answer, before anybody else of this host can judge by it.
+    """
     async with Probe(registry.link, registry.evidence, pulse) as probe:
+
+        async def ask() -> None:
+            await probe.ask()
+            if registry.evidence.doubted:
+                await registry.evidence.witness()
+
         while True:
-            await trouble.persist(probe.ask)
+            await trouble.persist(ask, most=ASK_EVERY)
             await anyio.sleep(ASK_EVERY)
 
 

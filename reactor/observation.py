@@ -108,7 +108,6 @@ class Observation:
     refused: int
     """How many commands Redis has refused because it could not work (a replica, a failed snapshot, loading, ...)."""
     meta_db: str
-    meta_deployment: str
     has_records: bool
     clock: ClockReading
     strayed: ClockReading | None = None

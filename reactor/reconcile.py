@@ -72,6 +72,7 @@ class Janitor:
         """Connect; raises `Unavailable`, `PermissionRefused`, `ConfigError`."""
         if self._crew is None:
             self._crew = await self._stack.enter_async_context(open_crew(self._settings))
+            await self._crew.registry.hear_reactors()
         return self
 
     async def __aexit__(

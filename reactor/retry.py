@@ -77,8 +77,8 @@ def start_policy(limit: timedelta) -> AsyncRetrying:
     )
 
 
-def detector_policy(on_failure: Callable[[BaseException], None]) -> AsyncRetrying:
-    """A detector that must outlive any outage: up to five seconds between tries, ended by the cancellation of its task.
+def detector_policy(on_failure: Callable[[BaseException], None], most: float) -> AsyncRetrying:
+    """A detector that must outlive any outage: at most `most` seconds between tries, ended by cancelling its task.
 
     `on_failure` hears of each failure (to log it and to note that the detector is blind). A refused permission is
     waited for as well: at runtime it is an operator's change, which another change mends.
@@ -91,7 +91,7 @@ def detector_policy(on_failure: Callable[[BaseException], None]) -> AsyncRetryin
 
     return AsyncRetrying(
         retry=retry_if_exception(lambda error: isinstance(error, Unavailable)),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
+        wait=wait_random_exponential(multiplier=0.2, max=most),
         stop=stop_never,
         sleep=anyio.sleep,
         before_sleep=told,

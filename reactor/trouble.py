@@ -37,9 +37,12 @@ class Trouble:
         if self._book.pop(self._part, None) is not None:
             logger.info("works again", extra={"action": "trouble_over", "part": self._part})
 
-    async def persist(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Take a step until it succeeds, however long Redis or the engine is away; ended only by cancellation."""
-        async for attempt in detector_policy(self.failed):
+    async def persist(self, step: Callable[[], Awaitable[None]], *, most: float = 5.0) -> None:
+        """Take a step until it succeeds, however long Redis or the engine is away; ended only by cancellation.
+
+        `most` is the longest pause between two tries, in seconds.
+        """
+        async for attempt in detector_policy(self.failed, most):
             with attempt:
                 await step()
         self.over()

@@ -18,7 +18,7 @@ WELL = Seen(
     clock=replace(READING, redis_ms=NOW_MS - 10_000, asked_ms=90_000, told_ms=90_002),
 )  # fmt: skip
 QUIET = Observation(
-    run_id="run-now", replid="replid-now", evicted=0, refused=0, meta_db="d1", meta_deployment="d", has_records=True,
+    run_id="run-now", replid="replid-now", evicted=0, refused=0, meta_db="d1", has_records=True,
     clock=READING, seen=WELL,
 )  # fmt: skip
 

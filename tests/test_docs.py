@@ -218,7 +218,7 @@ def test_every_field_of_a_record_is_in_the_architecture() -> None:
     section = ARCHITECTURE.split("| field | while | means |")[1].split("\n\n")[0]
     first_cells = re.findall(r"^\| (.+?) \|", section, re.MULTILINE)
     documented = {word for cell in first_cells for word in re.findall(r"`([^`]+)`", cell)}
-    others = {"id", "root", "renamed", "db", "deployment", "layout", "run_id"}  # of meta, engine and seen
+    others = {"id", "root", "renamed", "db", "deployment", "layout", "guessed", "run_id"}  # of meta, engine and seen
     others |= {"refused", "well_at", "present_until", "watched_until", "ahead_ms"}
     assert documented - {"ip", "port.<PORT>/<PROTOCOL>"} == written - set(State) - set(EndReason) - others
 

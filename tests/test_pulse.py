@@ -50,8 +50,21 @@ def test_a_failure_is_doubted_until_a_witness_was_told(pulse: Pulse, time: Time,
         pass
 
     assert (pulse.doubted, pulse.failing_ms) == (True, 61_000)
-    pulse.told()
+    pulse.told(pulse.failures)
     assert (pulse.doubted, pulse.failing_ms) == (False, None)
+
+
+def test_what_fails_while_a_witness_writes_is_for_the_next_one(pulse: Pulse, time: Time) -> None:
+    """He looked before; what he wrote down does not hold it."""
+    pulse.failed(Lane.WRITES, 1)
+    looked = pulse.failures
+    time.now += 5
+    pulse.failed(Lane.PROBE, 4)
+    pulse.told(looked)
+
+    assert (pulse.doubted, pulse.failures) == (True, looked + 1)
+    pulse.told(pulse.failures)
+    assert not pulse.doubted
 
 
 @pytest.mark.parametrize("error", [UnexpectedAnswer("ERR"), OutOfMemory("full")])
@@ -92,12 +105,12 @@ def test_plain_writes_that_fail_for_lack_of_memory_go_on_failing(pulse: Pulse, t
         raise OutOfMemory
     time.now += 9
     assert (pulse.doubted, pulse.ailing, pulse.still_failing, pulse.failing_ms) == (False, True, True, 10_000)
-    pulse.told()
+    pulse.told(pulse.failures)
     time.now += 5
     assert (pulse.ailing, pulse.failing_ms) == (True, 15_000)
     pulse.worked(Lane.CANARY)
     assert (pulse.ailing, pulse.still_failing) == (True, False)
-    pulse.told()
+    pulse.told(pulse.failures)
     assert not pulse.ailing
 
 

@@ -62,7 +62,7 @@ def observed(case: Case) -> Observation:
     well_at = NOW_MS - 2000 if case.refused == "grew while watched" or case.failing == "a moment" else NOW_MS - 400_000
     return Observation(
         run_id="run-now", replid="replid-now", evicted=evicted, refused=0 if case.refused == "same" else 3,
-        meta_db=case.meta_db, meta_deployment="d", has_records=case.records, clock=READING,
+        meta_db=case.meta_db, has_records=case.records, clock=READING,
         failing_ms=FAILING[case.failing],
         known_db=KNOWN.get(case.known, case.known), turn=8 if "later" in case.known else 7,
         left=frozenset({"d1"} if "left" in case.known else ()), strayed=STRAYED if case.clock == "came back" else None,

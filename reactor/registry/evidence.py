@@ -7,7 +7,6 @@ verdict and no spawn happens between a change of Redis and its being witnessed.
 
 from __future__ import annotations
 
-import logging
 import secrets
 from typing import TYPE_CHECKING, cast
 
@@ -16,8 +15,10 @@ import anyio
 from reactor.errors import ConfigError, Unavailable
 from reactor.keys import default_deployment
 from reactor.observation import ClockReading, Observation, Seen
-from reactor.quarantine import Conclusion, conclude, explain
+from reactor.quarantine import Conclusion, conclude
 from reactor.registry.link import RunIdChanged
+from reactor.registry.news import Doubts, worth_an_entry
+from reactor.registry.ownership import Owner, agree
 from reactor.registry.pulse import Expectation, HostClock
 from reactor.registry.scripts import Script
 from reactor.registry.server import info_fields, parse_server, refusals
@@ -30,13 +31,10 @@ if TYPE_CHECKING:
     from reactor.registry.link import RedisLink
     from reactor.session import HostName
 
-logger = logging.getLogger(__name__)
-
 LAYOUT = "1"
 _TRIES = 10
 _READ_AGAIN_MS = 30_000
 """How old the last reading of the clock may be before a reactor takes another, though nothing is in doubt."""
-_SAY_AGAIN_MS = 60_000
 _EVIDENCE = ("run_id", "db", "replid", "evicted", "clock_moves", "quarantine", "outage", "outage_at")
 """Fields of `seen` that a conclusion is drawn from: if another process wrote one meanwhile, it is drawn anew."""
 
@@ -60,22 +58,19 @@ class Evidence:
         self._link = link
         self._keys = keys
         self._host = host
-        self._asked = deployment
+        self._owner = Owner(deployment or Deployment(""))
         self._lock = anyio.Lock()
         self._begun = self._ended = 0
         """How many looks have begun, and which was the last that ended well."""
         self._engine: tuple[str, str] | None = None
-        self._known: tuple[str, str] | None = None
-        """The quarantine and the outage that this process has heard of."""
+        self._doubts = Doubts(host)
         self._left: set[str] = set()
         """Database ids that this process worked with before the present one."""
         self._turn = 0
         self._read_ms = 0
-        self._clock_doubt = False
         self.clock = clock or HostClock()
         self.expectation = Expectation(self.clock)
         self.db = DatabaseId("")
-        self.deployment = deployment or Deployment("")
         self.evicted_ms = 0
         """When Redis was last found to have evicted keys (its clock, ms): a record older than that may have gone."""
         self.on_change: Callable[[], None] = _nothing
@@ -89,6 +84,11 @@ class Evidence:
     def doubted(self) -> bool:
         """Whether something happened that no witness has looked at yet: until then no script gives a verdict."""
         return self._strayed is not None or (self._link.pulse is not None and self._link.pulse.doubted)
+
+    @property
+    def deployment(self) -> Deployment:
+        """Whose containers these are; empty before the first witness, where it was not said."""
+        return self._owner.deployment
 
     @property
     def known(self) -> str:
@@ -114,71 +114,67 @@ class Evidence:
         raise Unavailable(message)
 
     async def _agree(self) -> bool:
-        now, raw = await self._observe()
+        now, raw, written, failures = await self._observe()
         await self._bind_again()  # before anything is written in the name of this host
-        deployment = self._settle(now.meta_deployment)
+        owner = self._settle(written, lost=self.db not in ("", now.meta_db))
         found = conclude(now, secrets.token_hex(8))
-        if not await self._write(now, found, deployment, raw):
+        news = worth_an_entry(now, found, raw)
+        if not await self._write(now, found, written, owner, raw, news):
             return False
         if self._link.pulse is not None:
-            self._link.pulse.told()
+            self._link.pulse.told(failures)
         if self._strayed is now.strayed:  # one that was read meanwhile is for the next look
             self._strayed = None
         self.expectation.note(now.clock)
         self._read_ms = now.clock.told_ms
-        self.deployment = deployment
+        self._owner = owner
         self.evicted_ms = int(found.fields.get("evicted_at") or raw.get("evicted_at") or 0)
         self._note(
             DatabaseId(found.db),
             found.quarantine or raw.get("quarantine", ""),
             found.outage or raw.get("outage", ""),
+            news,
         )
         return True
 
-    async def _write(self, now: Observation, found: Conclusion, deployment: Deployment, raw: Mapping[str, str]) -> bool:
+    async def _write(
+        self,
+        now: Observation,
+        found: Conclusion,
+        written: Owner,
+        owner: Owner,
+        raw: Mapping[str, str],
+        news: tuple[str, str],
+    ) -> bool:
         """Write what is new; False where the evidence changed meanwhile."""
         fields = {name: value for name, value in found.fields.items() if raw.get(name) != value}
-        settled = (now.meta_db, now.meta_deployment) == (found.db, deployment)
-        if settled and not fields:
+        if (now.meta_db, written) == (found.db, owner) and not fields:
             return True
-        news = [name if _is_news(name, before, ago) else "" for name, before, ago in _doubts(now, found)]
+        if any(news):
+            fields["said_at"] = str(now.clock.redis_ms)
         old = [part for name in _EVIDENCE for part in (name, raw.get(name, ""))]
         args = (
-            self._host, *news, now.meta_db, now.meta_deployment, found.db, deployment, LAYOUT, len(_EVIDENCE), *old,
-            *(part for pair in fields.items() for part in pair),
+            self._host, *news, now.meta_db, written.deployment, found.db, owner.deployment, int(owner.guessed), LAYOUT,
+            len(_EVIDENCE), *old, *(part for pair in fields.items() for part in pair),
         )  # fmt: skip
         keys = (self._keys.meta, self._keys.seen(self._host), self._keys.events)
-        if await self._link.run(Script.WITNESS, keys, args) != "OK":
-            return False
-        for reason in filter(None, news):
-            self._say(reason, found)
-        return True
+        return await self._link.run(Script.WITNESS, keys, args) == "OK"
 
-    def _say(self, reason: str, found: Conclusion) -> None:
-        whose = "each session gets one grace"
-        if reason == found.outage:
-            whose = f"each session with a TTL under {found.outage_ms * 3 / 1000:.1f} s gets one grace"
-        logger.warning(
-            "%s: a missing heartbeat key proves nothing for a while, %s",
-            explain(reason),
-            whose,
-            extra={"action": "quarantine", "host": self._host, "reason": reason},
-        )
-
-    def _settle(self, written: str) -> Deployment:
+    def _settle(self, written: Owner, *, lost: bool) -> Owner:
         # Once bound we write our own back after a data loss; before that Redis' word stands for the default.
-        ours = self._asked or self.deployment
-        if written and ours and written != ours:
+        owner = agree(self._owner, written, lost=lost)
+        if owner is None:
             message = (
-                f"prefix {self._keys.prefix!r} in Redis at {self._link.where} belongs to deployment {written!r}, "
-                f"not {ours!r}; set REACTOR_DEPLOYMENT={written} or another REACTOR_PREFIX"
+                f"prefix {self._keys.prefix!r} in Redis at {self._link.where} belongs to deployment "
+                f"{written.deployment!r}, not {self.deployment!r}; set REACTOR_DEPLOYMENT={written.deployment} or "
+                "another REACTOR_PREFIX"
             )
             raise ConfigError(message)
-        if written or ours:
-            return Deployment(written or ours)
-        return default_deployment(self._link.where, self._link.database, self._keys.prefix)
+        if owner.deployment:
+            return owner
+        return Owner(default_deployment(self._link.where, self._link.database, self._keys.prefix), guessed=True)
 
-    async def _observe(self) -> tuple[Observation, dict[str, str]]:
+    async def _observe(self) -> tuple[Observation, dict[str, str], Owner, int]:
         """Read Redis and what the host has seen of it, in one step; raises `Unavailable` for no usable primary."""
         keys = (self._keys.meta, self._keys.seen(self._host), self._keys.due(self._host))
         asked, reply, told = await self._link.ask(Script.SAMPLE, keys, self.clock.now_ms)
@@ -186,7 +182,8 @@ class Evidence:
         server.check()
         await self._link.trust(server)
         info, pulse = info_fields(reply[0]), self._link.pulse
-        raw: dict[str, str] = dict(zip(reply[6::2], reply[7::2], strict=True))
+        failures = 0 if pulse is None else pulse.failures
+        raw: dict[str, str] = dict(zip(reply[7::2], reply[8::2], strict=True))
         redis_ms = int(reply[1]) * 1000 + int(reply[2]) // 1000
         reading = ClockReading(redis_ms=redis_ms, asked_ms=asked, told_ms=told, boot=self.clock.boot)
         now = Observation(
@@ -195,8 +192,7 @@ class Evidence:
             evicted=int(info.get("evicted_keys", 0)),
             refused=refusals(info),
             meta_db=reply[3],
-            meta_deployment=reply[4],
-            has_records=reply[5] != "0",
+            has_records=reply[6] != "0",
             clock=reading,
             strayed=self._strayed,
             seen=Seen.parse(raw),
@@ -206,7 +202,7 @@ class Evidence:
             failing_ms=None if pulse is None else pulse.failing_ms,
             still_failing=pulse is not None and pulse.still_failing,
         )
-        return now, raw
+        return now, raw, Owner(Deployment(reply[4]), guessed=reply[5] == "1"), failures
 
     async def bind_engine(self, engine_id: str, root: str, *, anew: bool = False) -> HostName | None:
         """Tie the host name to its engine; from then on each witness ties it again, as a data loss unties it.
@@ -265,37 +261,14 @@ class Evidence:
 
     def clock_was_moved(self) -> bool:
         """Whether Redis' clock was found to have moved since this was last asked."""
-        moved, self._clock_doubt = self._clock_doubt, False
+        moved, self._doubts.clock_moved = self._doubts.clock_moved, False
         return moved
 
-    def _note(self, db: DatabaseId, quarantine: str, outage: str) -> None:
+    def _note(self, db: DatabaseId, quarantine: str, outage: str, news: tuple[str, str] = ("", "")) -> None:
         changed = self.db not in ("", db)
         if changed:
             self._left.add(self.db)
-        known = self._known or (quarantine, outage)
-        doubted, kinds = known != (quarantine, outage), (_kind(known[0]), _kind(known[1]))
-        self._clock_doubt = self._clock_doubt or (doubted and _kind(quarantine) == "clock")
-        self.db, self._known = db, (quarantine, outage)
-        if changed:
             self.changes += 1
-        if changed or kinds != (_kind(quarantine), _kind(outage)):
+        self.db = db
+        if self._doubts.hear(quarantine, outage, news) or changed:
             self.on_change()
-
-
-def _kind(doubt: str) -> str:
-    return doubt.partition(":")[0]
-
-
-def _doubts(now: Observation, found: Conclusion) -> tuple[tuple[str, str, int], tuple[str, str, int]]:
-    """Return each doubt that was concluded, with the one that was written before, and how many ms ago that was."""
-    seen, here = now.seen, now.clock.redis_ms
-    return (
-        (found.quarantine, seen.quarantine, here - seen.quarantine_at),
-        (found.outage, seen.outage, here - seen.outage_at),
-    )
-
-
-def _is_news(name: str, before: str, ago_ms: int) -> bool:
-    # A Redis that evicts all the time begins a doubt with each look: said once a minute.
-    repeated = _kind(name) == _kind(before) == "evicted" and 0 <= ago_ms < _SAY_AGAIN_MS
-    return name != before and not repeated

@@ -71,6 +71,8 @@ class Pulse:
         self._failing: dict[Lane, float | None] = {}
         """Since when, None: never worked; a lane stays in here until a witness was told."""
         self._canary_fails = False
+        self.failures = 0
+        """How many failures were noted so far."""
 
     @property
     def doubted(self) -> bool:
@@ -105,6 +107,7 @@ class Pulse:
 
     def failed(self, lane: Lane, hung: float) -> None:
         """Note that one failed, or hangs, after `hung` seconds."""
+        self.failures += 1
         if lane is Lane.CANARY:
             self._canary_fails = True
         if lane in self._failing:
@@ -115,8 +118,13 @@ class Pulse:
             worked = max(worked, self._now() - min(hung, SILENCE) - BETWEEN)
         self._failing[lane] = worked
 
-    def told(self) -> None:
-        """Note that a witness has written down all of this; what goes on failing is noted anew."""
+    def told(self, failures: int) -> None:
+        """Note that a witness has written down all of this; what goes on failing is noted anew.
+
+        `failures` is how many there were when he looked: what failed since then is for the next look.
+        """
+        if failures != self.failures:
+            return
         canary = self._failing.get(Lane.CANARY)
         self._failing.clear()
         if self._canary_fails:

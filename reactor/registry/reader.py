@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 BATCH = 500
 """Records read in one round trip."""
+LONGEST_WORD_MS = 60_000
+"""No reactor says that it watches for so long: such a word is from before the clock was set back. As in shared.lua."""
 Found = Record | ForeignData | None
 
 
@@ -136,7 +138,8 @@ class Reader:
         """Whether a reactor of this host said within the last seconds that it watches the host's engine."""
         client = cast("Any", self.link.client)
         until = await self._persist(lambda: client.hget(self.keys.seen(host), "watched_until"))
-        return int(until or 0) > await self.now_ms()
+        left = int(until or 0) - await self.now_ms()
+        return 0 < left <= LONGEST_WORD_MS
 
     async def doubts(self) -> list[tuple[HostName, str, datetime]]:
         """Return each quarantine and outage that was written last, by host, with when it began; it may be over."""

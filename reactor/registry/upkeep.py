@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+import anyio
+
 from reactor.errors import Unavailable
+from reactor.quarantine import GAP_MS
 from reactor.registry.reader import Reader
 from reactor.registry.records import address_fields
 from reactor.registry.scripts import Script
@@ -30,6 +33,9 @@ KNOWN = "\0known"
 CLOCK = "\0clock"
 """Stands for what Redis' clock should say at the moment of sending, and for how far off that may be: two arguments."""
 Arg = str | int
+LONG_GONE = timedelta(minutes=10)
+"""A reactor that has not been heard of for so long is not there."""
+WORD_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +110,24 @@ class Upkeep(Reader):
         fields = {"event": event, "session_id": "", "host": self.host, "reason": reason}
         client = cast("Any", self.link.client)
         await self._persist(lambda: client.xadd(self.keys.events, fields, maxlen=10_000, approximate=True))
+
+    async def hear_reactors(self) -> None:
+        """Give this host's reactors a moment to say what they met, if none has said for seconds that Redis works.
+
+        Without a pulse of our own, a Redis that hung until just now looks as if nobody had watched it. A reactor that
+        lives says so within half a second; after twice that nobody is there to hear.
+        """
+        client, key = cast("Any", self.link.client), self.keys.seen(self.host)
+
+        async def read() -> list[str | None]:
+            return await self._persist(lambda: client.hmget(key, "well_at", "outage_at"))
+
+        first = await read()
+        silent_ms = await self.now_ms() - int(first[0] or 0)
+        if GAP_MS < silent_ms < LONG_GONE.total_seconds() * 1000:
+            with anyio.move_on_after(WORD_SECONDS):
+                while await read() == first:  # noqa: ASYNC110 (another process acts)
+                    await anyio.sleep(WORD_SECONDS / 10)
 
     async def bound_db(self) -> DatabaseId | None:
         """Return the database id as it is now: what was read before stands in that database, or in an older one."""

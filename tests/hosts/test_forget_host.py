@@ -97,6 +97,18 @@ async def test_p9_other_hosts_and_tombstones_are_left_as_they_are(scene: Scene, 
     assert scene.redis.smembers(scene.keys.hosts) == {HERE}
 
 
+async def test_r26_a_word_from_before_the_clock_was_set_back_holds_nobody_up(
+    scene: Scene, lost: Actor, here: Actor
+) -> None:
+    """It seems to hold for an hour; no reactor gives one for longer than some seconds."""
+    await lost.acquire()
+    ahead = scene.now_ms() + 3_600_000
+    scene.redis.hset(scene.keys.seen(GONE), mapping={"present_until": ahead, "watched_until": ahead})
+
+    assert not await here.registry.is_watched(GONE)
+    assert await _forget(scene) == 1
+
+
 async def test_p9_a_host_whose_reactor_runs_is_refused_unless_forced(scene: Scene, lost: Actor) -> None:
     """75: once its reactor is stopped, trying again is right. Nothing was changed."""
     await lost.acquire()

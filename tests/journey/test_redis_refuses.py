@@ -5,9 +5,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 import redis
 
+from reactor import Settings, crew
+from reactor.reconcile import Janitor
+from tests.fakes.runtime import FakeRuntime
 from tests.journey.outage import PATIENCE, Stage, stage
 from tests.waiting import wait_until
 
+ANOTHER = "another"
 Step = Callable[[Stage], Awaitable[None]]
 
 
@@ -73,6 +77,17 @@ def _refuses(client: "redis.Redis", word: str) -> bool:
     return False
 
 
+async def _password_changed(on: Stage) -> None:
+    with on.client as client:
+        client.config_set("requirepass", ANOTHER)
+        client.client_kill_filter(_type="normal", skipme=True)
+
+
+async def _password_taken_back(on: Stage) -> None:
+    with redis.Redis(port=on.server.port, password=ANOTHER) as client:
+        client.config_set("requirepass", "")
+
+
 LASTING = {"appendonly": "yes", "appendfsync": "always"}
 
 
@@ -82,6 +97,7 @@ LASTING = {"appendonly": "yes", "appendfsync": "always"}
         pytest.param(_misconf, _snapshot_works, "outage", {}, id="R8 MISCONF"),
         pytest.param(_no_replicas, _replicas_not_needed, "outage", {}, id="R11 NOREPLICAS"),
         pytest.param(_demoted, _promoted, "role", {}, id="R9 READONLY"),
+        pytest.param(_password_changed, _password_taken_back, "outage", {}, id="R12 NOAUTH"),
         pytest.param(_frozen, _thawed, "outage", {}, id="R24 SIGSTOP"),
         pytest.param(_killed, _restarted, "run", LASTING, id="R1 kill -9 with AOF"),
     ],
@@ -105,3 +121,24 @@ async def test_who_beats_lives_through_a_redis_that_refused_everybody(
             for name in ("beats-1", "beats-2"):
                 assert on.answers[name][-1] == 1
         await on.only()
+
+
+async def test_a_reconcile_by_hand_right_after_a_freeze_hears_the_reactor_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """R24: it has not seen the freeze, only keys that ended in it; the reactor has, and says so within a second."""
+    async with stage({}) as on, on.both() as (_, sessions):
+
+        async def engine(_: Settings) -> FakeRuntime:
+            return on.runtime
+
+        monkeypatch.setattr(crew, "connect_runtime", engine)
+        for name in ("one", "two"):
+            await sessions.acquire(name)
+        on.server.freeze()
+        await on.lasts(2)
+        on.server.thaw()
+        async with Janitor.from_settings(on.settings) as janitor:
+            _ = [pair async for pair in janitor.run()]
+        assert on.held() == {"one", "two"}
+        assert "outage" in on.doubts()

@@ -99,6 +99,11 @@ async def test_a_redis_that_evicts_all_the_time_is_not_asked_for_ever(tight: Sce
 
     assert verdicts == [Grace, Grace, Grace, Claimed]
     assert len(scene.events("quarantine")) == 1, "said once a minute"
+    scene.redis.hset(scene.keys.seen(HOST), "said_at", scene.now_ms() - 60_001)
+    scene.redis.set("other:cache", "1", ex=60)
+    _evict(scene, "volatile-lru")
+    await actor.registry.evidence.witness()
+    assert len(scene.events("quarantine")) == 2, "and once in the next"
 
 
 async def test_a_container_whose_record_may_have_been_evicted_is_adopted(tight: Scene) -> None:

@@ -10,9 +10,9 @@ from reactor.errors import ConfigError, Unavailable
 from reactor.plan import Action, Kind
 from reactor.registry.scripts import Script
 from reactor.registry.verdicts import Alive, Claimed, Foreign, Grace, Live, Mode
-from reactor.session import Deployment, HostName, SessionId, Token
+from reactor.session import HostName, SessionId, Token
 from reactor.teardown import Ended
-from tests.protocol.actor import HOST, S1, Actor
+from tests.protocol.actor import HOST, S1
 from tests.protocol.scene import Scene
 from tests.services.redis import private_redis
 
@@ -243,24 +243,6 @@ async def test_another_hosts_record_is_foreign(scene: Scene) -> None:
 
     assert await here.tear_down() == Foreign(HostName("h2"))
     assert await here.janitor.plan() == []
-
-
-def _as(actor: Actor, deployment: str) -> Actor:
-    actor.registry.evidence._asked = Deployment(deployment)  # pyright: ignore[reportPrivateUsage]
-    return actor
-
-
-async def test_another_deployments_redis_is_refused(scene: Scene) -> None:
-    """With both names and the way out; nothing is written."""
-    await scene.actor()
-    before = scene.redis.hgetall(scene.keys.meta)
-    stranger = _as(scene.stranger(), "other")
-
-    with pytest.raises(ConfigError, match="belongs to deployment 'test', not 'other'") as refused:
-        await stranger.registry.evidence.witness()
-
-    assert refused.value.exit_code == 78
-    assert scene.redis.hgetall(scene.keys.meta) == before
 
 
 async def test_a_host_name_belongs_to_one_engine(scene: Scene) -> None:

@@ -181,6 +181,25 @@ async def test_a_graced_mass_that_stays_silent_is_removed_afterwards(scene: Scen
     assert {type(verdict) for verdict in verdicts} == {Ended}
 
 
+async def test_a_mass_death_that_a_script_found_is_logged_by_the_reactor(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The event is written by the script; whoever tells of his presence hears of it, and says it once."""
+    actor, ids = await _many(scene, 12)
+    for session_id in ids:
+        scene.end_by_hand(session_id)
+    await _look_at(actor, ids)
+    for _ in range(3):
+        await actor.registry.evidence.watch(watched_ms=1000, ahead_ms=0)
+
+    said = [record for record in caplog.records if getattr(record, "reason", "").startswith("mass:")]
+    assert len(said) == 1
+    assert said[0].getMessage() == (
+        "many heartbeat keys went before their deadline, and nobody was heard to delete them: "
+        "a missing heartbeat key proves nothing for a while, each session gets one grace"
+    )
+
+
 async def test_a_worker_passes_on_what_was_heard(scene: Scene) -> None:
     """From the event to the verdict: the hint travels with the id."""
     actor, ids = await _many(scene, 12)

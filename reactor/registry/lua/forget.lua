@@ -7,9 +7,9 @@
 --            empty, so that an interrupted run is found again and repeated.
 local host, wake, tombstone = ARGV[1], ARGV[3], ARGV[4]
 local now = math.floor(clock() / 1000)
-local present = tonumber(redis.call('HGET', KEYS[1], 'present_until') or '0')
-if ARGV[2] ~= '1' and present > now then
-  return { 'PRESENT', text(present - now) }
+local present = word_left(redis.call('HGET', KEYS[1], 'present_until'), now)
+if ARGV[2] ~= '1' and present > 0 then
+  return { 'PRESENT', text(present) }
 end
 
 if #ARGV == 4 then

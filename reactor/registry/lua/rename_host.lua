@@ -11,9 +11,9 @@ if was[1] ~= ARGV[1] or was[2] ~= ARGV[2] then
   return { 'OTHER' }
 end
 local now = math.floor(clock() / 1000)
-local present = tonumber(redis.call('HGET', KEYS[3], 'present_until') or '0')
-if present > now then
-  return { 'PRESENT', text(present - now) }
+local present = word_left(redis.call('HGET', KEYS[3], 'present_until'), now)
+if present > 0 then
+  return { 'PRESENT', text(present) }
 end
 redis.call('HSET', KEYS[1], 'renamed', ARGV[4])
 redis.call('DEL', KEYS[2])

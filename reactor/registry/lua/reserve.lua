@@ -46,9 +46,7 @@ if record and record.state == 'running' then
   local watched = '0'
   if mine then
     redis.call('ZADD', KEYS[3], 'NX', text(now), id)
-    local until_ms = redis.call('HGET', KEYS[4], 'watched_until')
-    -- Nobody says so for longer than a minute: that would be from before the clock was set back.
-    if until_ms and tonumber(until_ms) > now and tonumber(until_ms) <= now + 60000 then
+    if word_left(redis.call('HGET', KEYS[4], 'watched_until'), now) > 0 then
       watched = '1'
     end
   end

@@ -2,6 +2,7 @@
 local SCHEMA = '1'
 local STREAM_CAP = '10000'
 local CLOCK_SLACK_MS = 2000
+local LONGEST_WORD_MS = 60000
 -- What a record holds only while its session lives.
 local PASSING = { 'lease_until', 'hard_end', 'hard_grace', 'hard_graced', 'end_requested', 'graces', 'graces_at', 'graced',
   'graced_outage', 'grace_until', 'early_at' }
@@ -69,6 +70,16 @@ end
 local function evicted_since(seen_key, generation)
   local at = redis.call('HGET', seen_key, 'evicted_at')
   return at and tonumber(generation) / 1000 <= tonumber(at)
+end
+
+-- How long a reactor's word holds yet that it runs, or watches its engine (ms; 0: no more). None gives it for so long as a
+-- minute: such a one is from before the clock was set back.
+local function word_left(until_ms, now_ms)
+  local left = tonumber(until_ms or '0') - now_ms
+  if left < 0 or left > LONGEST_WORD_MS then
+    return 0
+  end
+  return left
 end
 
 -- How many commands Redis refused because it could not work: a replica, a failed snapshot, loading, too few replicas.
