@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 from faultlab import edge
 from faultlab.checks import judge
 from faultlab.children import NotStarted, adopt_orphans
+from faultlab.faults.catalogue import kinds
 from faultlab.history import History
 from faultlab.parts import Plan
 from faultlab.report import table
@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.command == "recheck":
         return judged(chosen.directory)
     if chosen.command == "edge":
-        text, well = edge.verdict(asyncio.run(edge.race(chosen.trials, chosen.seed)), chosen.trials)
+        trials, left = asyncio.run(edge.race(chosen.trials, chosen.seed))
+        text, well = edge.verdict(trials, chosen.trials, left)
         print(text, flush=True)
         return OK if well else FAILED
     if chosen.command == "wave":
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Carry out a run and judge it; keeps the directory where it failed, or where it was named."""
+    """Carry out a run and judge it; its history stays, so that it can be judged again."""
     steps = schedule(chosen.seed, chosen.minutes, chosen.runtime, chosen.only)
     if not steps:
         _say(f"no fault of the {chosen.runtime} runtime is called {', '.join(chosen.only)}")
@@ -71,6 +72,7 @@ def run(chosen: argparse.Namespace) -> int:
         hosts=chosen.hosts,
         reactors=chosen.reactors,
         directory=directory.resolve(),
+        kinds=tuple(kind.name for kind in kinds(chosen.runtime)),
     )
     began = time.monotonic()
     try:
@@ -81,10 +83,7 @@ def run(chosen: argparse.Namespace) -> int:
             return BY_HAND
         raise
     code = judged(directory)
-    if code == OK and chosen.keep is None:
-        shutil.rmtree(directory)
-    else:
-        _say(f"history: {directory}")
+    _say(f"history: {directory} (judge it again: python -m faultlab recheck {directory})")
     return code
 
 

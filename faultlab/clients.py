@@ -245,7 +245,11 @@ class User:
 async def run(orders: Orders) -> None:
     """Let the users live until SIGTERM; then they leave silently."""
     redis = Redis.from_url(
-        orders.redis_url, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0)
+        orders.redis_url,
+        client_name="faultlab-client",
+        socket_timeout=1.0,
+        socket_connect_timeout=1.0,
+        retry=Retry(NoBackoff(), 0),
     )
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

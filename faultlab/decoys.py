@@ -1,8 +1,8 @@
 """Containers and keys that are none of ours, planted beside the sessions: they must end byte for byte as they were.
 
 What this is: neighbours that a careless program would take for its own. What it is not: a session. The invariant: a
-decoy is compared whole; only what a fault of the engine itself changes (its state after the daemon was killed) is left
-out, and then only for that fault.
+decoy is compared whole; only what a killed engine itself changes is left out, once for each death, when the decoys of
+that engine are looked at anew.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _KEYS = {
     "mcpx": "left alone",
     "other:session:x": "left alone",
 }
-_PASSING = ("State", "RestartCount", "ResolvConfPath", "HostnamePath", "HostsPath", "NetworkSettings", "GraphDriver")
-"""What an engine's own restart changes."""
+_DEATH = frozenset({"Status", "Running", "Pid", "ExitCode", "FinishedAt"})
+"""The fields of its state by which a container's program, which ran when its engine was killed, is dead afterwards."""
 
 
 class Decoys:
@@ -35,6 +35,8 @@ class Decoys:
         self._world = world
         self._were: dict[str, str] = {}
         self._where: dict[str, Host] = {}
+        self._changed: list[str] = []
+        """What was different when an engine had died, and not by its death."""
 
     @classmethod
     async def plant(cls, world: World) -> Self:
@@ -57,12 +59,25 @@ class Decoys:
         for name, value in _KEYS.items():
             await self._world.admin.set(name, value)
 
-    async def changed(self, *, engine_died: bool) -> list[str]:
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of the foreign keys."""
+        return tuple(_KEYS)
+
+    async def engine_came_back(self, host: Host) -> None:
+        """Note what a killed engine says of its decoys now: that is what they must be from here on."""
+        for container in [container for container, where in self._where.items() if where is host]:
+            now, was = await self._describe(container), self._were[container]
+            if not outlived(was, now):
+                self._changed.append(f"container {container[:12]}: {_difference(was, now)}")
+            self._were[container] = now
+
+    async def changed(self) -> list[str]:
         """Return what is different now, one line each."""
-        found: list[str] = []
+        found = list(self._changed)
         for container, was in self._were.items():
             now = await self._describe(container)
-            if _kept(now, engine_died=engine_died) != _kept(was, engine_died=engine_died):
+            if now != was:
                 found.append(f"container {container[:12]}: {_difference(was, now)}")
         for name, value in _KEYS.items():
             if (now := await self._world.admin.get(name)) != value:
@@ -127,12 +142,16 @@ def _labels(deployment: str, host: str) -> list[dict[str, str]]:
     ]
 
 
-def _kept(described: str, *, engine_died: bool) -> Any:
+def outlived(was: str, now: str) -> bool:
+    """Whether the death of its engine alone explains all that is different. Pure."""
     try:
-        found = json.loads(described)
+        before, after = json.loads(was), json.loads(now)
     except ValueError:
-        return described
-    return {name: value for name, value in found.items() if not (engine_died and name in _PASSING)}
+        return was == now
+    if before["State"]["Running"]:
+        for found in (before, after):
+            found["State"] = {name: value for name, value in found["State"].items() if name not in _DEATH}
+    return before == after
 
 
 def _difference(was: str, now: str) -> str:

@@ -101,13 +101,19 @@ class Rule:
 
 @dataclass(slots=True, kw_only=True)
 class Request:
-    """One request as it came; `at` is the wall clock in seconds, `status` what the engine answered (None: nothing)."""
+    """One request as it came; `at` and `done` are the wall clock in seconds.
+
+    `status` is what the engine answered (None: nothing), `done` when it was over for the client, who may not have
+    waited for that (`deserted`).
+    """
 
     at: float
     method: str
     path: str
     query: str
     status: int | None = None
+    done: float | None = None
+    deserted: bool = False
 
 
 class DockerProxy(FaultProxy):
@@ -172,7 +178,10 @@ class DockerProxy(FaultProxy):
         rule = next((rule for rule in self.rules if rule.takes(method, path)), None)
         if rule is not None:
             self.hits[type(rule.act).__name__] += 1
-        await self._carry(_Exchange(request=request, head=_one_request(head), rule=rule), reader, writer)
+        try:
+            await self._carry(_Exchange(request=request, head=_one_request(head), rule=rule), reader, writer)
+        finally:
+            request.done = request.done or time.time()
 
     async def _carry(self, exchange: _Exchange, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         rule = exchange.rule
@@ -215,6 +224,7 @@ class DockerProxy(FaultProxy):
             await self.relay(link, reader, answers)
         finally:
             exchange.request.status = _status(link.begun)
+            exchange.request.done, exchange.request.deserted = link.deserted, link.deserted is not None
 
     async def _whole_answer(self, exchange: _Exchange, reader: asyncio.StreamReader) -> bytes:
         """Let the engine do it, whatever the client does meanwhile, and return all that it answered."""

@@ -54,30 +54,44 @@ class Trial:
         return self.reply == 1 and self.claimed_ms is not None and self.claimed_ms < until_ms
 
     @property
+    def leaked(self) -> bool:
+        """Whether it was told to be alive, and never claimed although nobody touched it any more."""
+        return self.reply == 1 and self.claimed_ms is None
+
+    @property
     def neither(self) -> bool:
         """Whether it was told to be over, and nobody ever claimed it."""
         return self.reply == 0 and self.claimed_ms is None
 
 
-def verdict(trials: Sequence[Trial], asked: int) -> tuple[str, bool]:
-    """Return what the trials say, in lines, and whether all is well. Pure."""
+def verdict(trials: Sequence[Trial], asked: int, left: int) -> tuple[str, bool]:
+    """Return what the trials say, in lines, and whether all is well. Pure.
+
+    `left`: how many heartbeat keys and containers were still there when everything should have been over.
+    """
     both, neither = sum(trial.both for trial in trials), sum(trial.neither for trial in trials)
+    leaked = sum(trial.leaked for trial in trials)
     alive = sum(trial.reply == 1 for trial in trials)
     share = alive / len(trials) if trials else 0.0
     raced = LEAST_SHARE <= share <= 1 - LEAST_SHARE
-    well = len(trials) == asked and raced and not both and not neither
+    well = len(trials) == asked and raced and not (both or neither or leaked or left)
     lines = [
         f"{len(trials)} of {asked} trials, EXPIRE within {SPREAD_MS:.0f} ms of the deadline: {alive} answered 1, "
         f"{len(trials) - alive} answered 0" + ("" if raced else " (that was no race)"),
         f"  EXPIRE = 1 and a removal within its TTL  {both:6}",
         f"  EXPIRE = 0 and never removed             {neither:6}",
+        f"  EXPIRE = 1 and never removed             {leaked:6}",
+        f"  keys and containers left                 {left:6}",
         "PASSED" if well else "FAILED",
     ]
     return "\n".join(lines), well
 
 
-async def race(trials: int, seed: int) -> list[Trial]:
-    """Run so many trials on a private Redis; everything that is started ends."""
+async def race(trials: int, seed: int) -> tuple[list[Trial], int]:
+    """Run so many trials on a private Redis; returns them, and how many keys and containers were left after all.
+
+    Everything that is started ends.
+    """
     with tempfile.TemporaryDirectory(prefix="faultlab.") as name:
         redis = LabRedis(Path(name) / "redis")
         try:
@@ -87,7 +101,7 @@ async def race(trials: int, seed: int) -> list[Trial]:
             redis.remove()
 
 
-async def _race_on(url: str, port: int, directory: Path, trials: int, seed: int) -> list[Trial]:
+async def _race_on(url: str, port: int, directory: Path, trials: int, seed: int) -> tuple[list[Trial], int]:
     template = directory / "reactor.toml"
     template.write_text('[template.default]\nimage = "fake"\n')
     env = {"REDIS_URL": url, "REACTOR_CONFIG": str(template), "REACTOR_STOP_GRACE": "0", "REACTOR_LISTEN": ""}
@@ -108,11 +122,14 @@ async def _race_on(url: str, port: int, directory: Path, trials: int, seed: int)
             out, _ = await racer.communicate()
             answers = [line.split() for line in out.decode().splitlines()]
 
+            async def left() -> int:
+                return len(await admin.keys("mcp:session:*:heartbeat")) + len(runtime.running())
+
             async def all_ended() -> bool:
-                return not await admin.keys("mcp:session:*:heartbeat") and not runtime.running()
+                return await left() == 0
 
             await until(all_ended, TTL_S * 4)
-            return [
+            found = [
                 Trial(
                     session=session,
                     sent_ms=float(sent),
@@ -121,6 +138,7 @@ async def _race_on(url: str, port: int, directory: Path, trials: int, seed: int)
                 )
                 for session, sent, reply in answers
             ]
+            return found, await left()
     finally:
         if racer.returncode is None:
             racer.kill()

@@ -31,6 +31,10 @@ class Setup(Entry, frozen=True, tag="setup"):
     """IDs of containers that are none of ours."""
     wall_s: float
     """Wall clock minus monotonic clock at the start."""
+    decoy_keys: tuple[str, ...] = ()
+    """Keys that are none of ours."""
+    kinds: tuple[str, ...] = ()
+    """All faults that this runtime can have, whether the run had them or not."""
 
 
 class Begin(Entry, frozen=True, tag="begin"):
@@ -108,6 +112,10 @@ class Look(Entry, frozen=True, tag="look"):
     db: str = ""
     sessions: dict[str, Belief] = msgspec.field(default_factory=dict[str, "Belief"])
     due: int = 0
+    watched: tuple[str, ...] | None = None
+    """Hosts whose reactors say that they watch their engine; None: nobody asked."""
+    strangers: tuple[str, ...] = ()
+    """Keys without our prefix, and other databases that hold any."""
     error: str = ""
 
 
@@ -133,6 +141,14 @@ class KeyEvent(Entry, frozen=True, tag="key"):
     event: str
 
 
+class Touch(Entry, frozen=True, tag="touch"):
+    """Any other keyspace notification: what Redis is told to tell, and in the calm that is every write."""
+
+    t: float
+    key: str
+    event: str
+
+
 class Audit(Entry, frozen=True, tag="audit"):
     """An entry of the product's own event stream; `t` is when Redis wrote it."""
 
@@ -144,6 +160,8 @@ class Audit(Entry, frozen=True, tag="audit"):
     host: str = ""
     reason: str = ""
     detector: str = ""
+    lag_ms: int | None = None
+    """From the deadline to the claim."""
 
 
 class Fault(Entry, frozen=True, tag="fault"):
@@ -204,6 +222,8 @@ class Request(Entry, frozen=True, tag="request"):
     method: str
     path: str
     status: int = 0
+    t_end: float | None = None
+    """When it was answered or given up; None: never while the laboratory ran."""
 
 
 class Poll(Entry, frozen=True, tag="poll"):
@@ -237,6 +257,7 @@ AnyEntry = (
     | Processes
     | Look
     | KeyEvent
+    | Touch
     | Audit
     | Fault
     | Act

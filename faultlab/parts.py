@@ -24,7 +24,7 @@ STOP_GRACE_S: Final = 1
 ACQUIRE_TIMEOUT_S: Final = 8
 TTLS: Final = (3, 4, 5, 6)
 IDLE_S: Final = 17
-"""The TTL of the sessions that are left alone while all is to be quiet."""
+"""The TTL of sessions that are left alone."""
 READY_LIMIT: Final = 40.0
 
 
@@ -38,6 +38,8 @@ class Plan:
     reactors: int
     directory: Path
     clients: int = 3
+    kinds: tuple[str, ...] = ()
+    """All faults that the runtime can have."""
 
 
 @dataclass(slots=True, kw_only=True)

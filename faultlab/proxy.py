@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -42,6 +43,8 @@ class FaultProxy:
         """How often each fault did something, by the name of its class (`Reset` for `reset`)."""
         self.links: set[Link] = set()
         """The connections that stand now."""
+        self.word = b""
+        """Answers that hold this word are counted as `Word`."""
         self._upstream = upstream
         self._fault: Fault = Pass()
         self._changed = asyncio.Event()
@@ -108,6 +111,13 @@ class FaultProxy:
         self.hits["Hush"] += len(links)
         return len(links)
 
+    def drop_hushed(self) -> int:
+        """End the connections that were hushed, as where a server or a router has found out; returns how many."""
+        links = [link for link in self.links if link.silenced.is_set()]
+        for link in links:
+            link.close()
+        return len(links)
+
     # ------------------------------------------------------------------ one connection
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -157,14 +167,18 @@ class FaultProxy:
     async def _pump(self, link: Link, source: asyncio.StreamReader, sink: asyncio.StreamWriter, way: Way) -> None:
         while True:
             data = await source.read(CHUNK)
-            if way is Way.ANSWERS and not link.begun:
-                link.begun = data
+            if way is Way.ANSWERS:
+                link.begun = link.begun or data
+                if self.word and self.word in data:
+                    self.hits["Word"] += 1
             elif way is Way.REQUESTS and len(link.asked) < ASKED:
                 link.asked += data
             if not await self._deliver(link, data, sink, way):
                 link.close()
                 return
             if not data:
+                if way is Way.REQUESTS:
+                    link.deserted = None if link.begun else time.time()
                 if way is Way.REQUESTS and sink.can_write_eof():
                     sink.write_eof()
                 return
@@ -172,7 +186,8 @@ class FaultProxy:
     async def _deliver(self, link: Link, data: bytes, sink: asyncio.StreamWriter, way: Way) -> bool:
         """Hand a chunk (or, empty, the end) on as the fault says; False where the connection is to end."""
         if way is Way.ANSWERS and link.silenced.is_set():
-            await asyncio.Event().wait()
+            await link.closed.wait()
+            return False
         while self._withheld(way):
             self._hit()
             await self._changed.wait()

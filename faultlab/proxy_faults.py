@@ -93,11 +93,15 @@ class Link:
     """The first bytes of its requests."""
     begun: bytes = b""
     """The first bytes of the server's answer."""
+    deserted: float | None = None
+    """When the client hung up before the answer began (wall clock)."""
     silenced: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set: answers are withheld for ever, and the connection stays open."""
+    """Set: answers are withheld until the connection is ended here, and it stays open."""
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def close(self) -> None:
         """End both connections at once, as a broken wire does."""
+        self.closed.set()
         for writer in (self.client, self.server):
             raw = writer.get_extra_info("socket")
             if raw is not None and raw.family != socket.AF_UNIX:

@@ -6,6 +6,7 @@ nothing that `recheck` would not say again.
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from faultlab.checks import Story, Violation
-    from faultlab.checks.story import Window
+    from faultlab.checks.lives import Window
 
 ROWS = (
     ("leaks", ("leak", "L3", "L4")),
@@ -24,7 +25,7 @@ ROWS = (
     ("early kills", ("S1",)),
     ("foreign touched", ("S3",)),
     ("untrue answers", ("S6", "S7")),
-    ("late or unbounded", ("L1", "L5", "L9", "L10", "S8", "S14")),
+    ("late or unbounded", ("L1", "L2", "L5", "L7", "L9", "L10", "S8", "S14")),
     ("crashed programs", ("crash",)),
     ("void (the run itself)", ("gate",)),
 )
@@ -40,6 +41,7 @@ def table(story: Story, violations: Sequence[Violation]) -> str:
     lines += _traffic(story)
     lines += _lags(story)
     lines += [_recovery(story, window) for window in story.windows]
+    lines += _left_out(story)
     if violations:
         lines.append(f"{len(violations)} violations:")
         lines += [f"  {violation.line(origin)}" for violation in violations[:SHOWN]]
@@ -84,6 +86,16 @@ def _lags(story: Story) -> list[str]:
         f"{len(found) - len(lags)} more during or after faults)"
     )
     return [text]
+
+
+def _left_out(story: Story) -> list[str]:
+    """Say which kinds of fault this run did not have."""
+    had = {window.name for window in story.windows}
+    names = [name for name in story.setup.kinds if name not in had]
+    if not names:
+        return ["  this run had every kind of fault"] if story.setup.kinds else []
+    text = f"{len(names)} of {len(story.setup.kinds)} kinds of fault were not injected: {', '.join(names)}"
+    return textwrap.wrap(text, 120, initial_indent="  ", subsequent_indent="    ")
 
 
 def _in_trouble(story: Story, one: Expiry) -> bool:

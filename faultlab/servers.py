@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START_LIMIT: Final = 90.0
+CLIENT_NAME: Final = "faultlab-admin"
 # An engine ends its script's process 1 when it ends. This one stays, so that the engine can come back to its data.
 _LASTING: Final = """#!/bin/bash
 while :; do
@@ -64,7 +65,7 @@ class LabRedis(RedisServer):
         """Return a client that is asked right after a crash, too, when its connections are dead and data is read."""
         errors = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.BusyLoadingError)
         patient = Retry(ConstantBackoff(0.1), 100, supported_errors=errors)
-        return Redis.from_url(self.url, socket_timeout=5, decode_responses=True, retry=patient)
+        return Redis.from_url(self.url, client_name=CLIENT_NAME, socket_timeout=5, decode_responses=True, retry=patient)
 
     @property
     def data(self) -> Path:

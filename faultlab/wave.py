@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from faultlab.children import Child, NotStarted, descendants, python, python_environment, state_of, until
 from faultlab.servers import LabRedis
-from faultlab.wave_parts import ACQUIRED, TTL_S
+from faultlab.wave_parts import ACQUIRED, ttl_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,8 +40,9 @@ class Wave:
 
     @property
     def well(self) -> bool:
-        """Whether all were claimed in time, and all ended."""
-        return len(self.claims) == len(self.ends) == self.sessions and max(self.claims) <= LIMIT_S
+        """Whether all were claimed in time, none before the reactor was there, and all ended."""
+        all_of_them = len(self.claims) == len(self.ends) == self.sessions
+        return all_of_them and min(self.claims) >= 0 and max(self.claims) <= LIMIT_S
 
     def lines(self) -> str:
         """Return it for a person."""
@@ -54,20 +55,21 @@ class Wave:
 
 
 async def break_over(sessions: int, runtime: str, say: Callable[[str], None]) -> Wave:
-    """Make so many sessions, kill all but Redis, let them become overdue, start a reactor, and watch it."""
+    """Make so many sessions beside a reactor, kill -9 all but Redis, let them become overdue, start another reactor."""
     directory = Path(tempfile.mkdtemp(prefix="faultlab."))
     redis = LabRedis(directory / "redis")
     try:
         await redis.up()
         env = _environment(directory, redis.url)
         await _sessions(directory, env, sessions, runtime)
-        say(f"{sessions} sessions live; reactor and client are killed")
+        say(f"{sessions} sessions lived; reactor and client were killed with SIGKILL")
         admin: Any = Redis.from_url(redis.url, decode_responses=True)
 
         async def overdue() -> bool:
             return not await admin.keys("mcp:session:*:heartbeat")
 
-        await until(overdue, TTL_S * 2)
+        if not await until(overdue, ttl_s(sessions) * 2):
+            raise NotStarted("the sessions did not become overdue")
         say("all are overdue; a reactor starts")
         try:
             return await _watch(admin, directory, env, sessions, runtime)
@@ -96,9 +98,10 @@ def _environment(directory: Path, url: str) -> dict[str, str]:
 
 
 async def _sessions(directory: Path, env: Mapping[str, str], sessions: int, runtime: str) -> None:
-    """Let a client acquire them all, beside a reactor where it has the same engine, then kill all."""
+    """Let a client acquire them all beside a reactor, then kill both."""
     started = [] if runtime == "fake" else [_reactor(directory, env, runtime)]
-    command = python("-m", "faultlab.wave_parts", "client", runtime, str(directory), str(sessions))
+    part = "all" if runtime == "fake" else "client"
+    command = python("-m", "faultlab.wave_parts", part, str(directory), str(sessions))
     client = Child(command, directory / "client.log", env=env)
     said = await until(lambda: ACQUIRED in client.log or not client.running, PATIENCE_S)
     for child in (*started, client):
@@ -110,7 +113,7 @@ async def _sessions(directory: Path, env: Mapping[str, str], sessions: int, runt
 def _reactor(directory: Path, env: Mapping[str, str], runtime: str) -> Child:
     command = python("-m", "reactor", "run")
     if runtime == "fake":
-        command = python("-m", "faultlab.wave_parts", "reactor", runtime, str(directory))
+        command = python("-m", "faultlab.wave_parts", "reactor", str(directory))
     return Child(command, directory / "reactor.log", env=env)
 
 

@@ -1,8 +1,8 @@
 """The programs of a wave: the client that makes the sessions, and a reactor whose engine is the tests' fake one.
 
-What this is: `python -m faultlab.wave_parts client|reactor RUNTIME DIRECTORY [SESSIONS]`, to be killed. What it is not:
-the measurement (`wave`). The invariant: the fake engine's containers lie in a file, so that they outlive a killed
-program as an engine's do.
+What this is: `python -m faultlab.wave_parts all|client|reactor DIRECTORY [SESSIONS]`, to be killed; `all` is a
+client and a reactor in one process, as the fake engine lives in it. What it is not: the measurement (`wave`). The
+invariant: the fake engine's containers lie in a file, so that they outlive a killed program as an engine's do.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ from tests.fakes.runtime import FakeRuntime, Held
 if TYPE_CHECKING:
     from reactor.runtime.protocol import Runtime
 
-TTL_S: Final = 20
 AT_ONCE: Final = 16
 ACQUIRED: Final = "all acquired"
 _FILE: Final = "containers.json"
+
+
+def ttl_s(sessions: int) -> int:
+    """Return the TTL (seconds) that so many sessions need so that all live at once, each kept while others are made."""
+    return max(5, sessions // 25)
 
 
 def save(runtime: FakeRuntime, directory: Path) -> None:
@@ -63,9 +67,9 @@ async def acquire_all(sessions: int, runtime: FakeRuntime | None, directory: Pat
 
         async def one(number: int) -> None:
             async with limit:
-                await manager.acquire(f"wave-{number}", ttl=timedelta(seconds=TTL_S))
+                await manager.acquire(f"wave-{number}", ttl=timedelta(seconds=ttl_s(sessions)))
             while True:
-                await asyncio.sleep(TTL_S / 3)
+                await asyncio.sleep(ttl_s(sessions) / 3)
                 await manager.heartbeat(f"wave-{number}")
 
         async with asyncio.TaskGroup() as tasks:
@@ -88,10 +92,19 @@ async def react(directory: Path) -> None:
         await stop.wait()
 
 
+async def be_all(sessions: int, directory: Path) -> None:
+    """Be both, on one fake engine."""
+    fake = FakeRuntime(host="wave")
+    async with Reactor(Settings.load(), runtime=fake):
+        await acquire_all(sessions, fake, directory)
+
+
 if __name__ == "__main__":
-    part, kind, where = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    if part == "reactor":
-        asyncio.run(react(where))
-    else:
-        fake = FakeRuntime(host="wave") if kind == "fake" else None
-        asyncio.run(acquire_all(int(sys.argv[4]), fake, where))
+    part, where = sys.argv[1], Path(sys.argv[2])
+    match part:
+        case "reactor":
+            asyncio.run(react(where))
+        case "all":
+            asyncio.run(be_all(int(sys.argv[3]), where))
+        case _:
+            asyncio.run(acquire_all(int(sys.argv[3]), None, where))

@@ -29,7 +29,7 @@ from faultlab.children import (
     state_of,
     until,
 )
-from faultlab.clients import Orders
+from faultlab.crowd import Crowd
 from faultlab.decoys import Decoys
 from faultlab.docker_proxy import DockerProxy
 from faultlab.entries import Mark, Reactor, Request, Setup
@@ -37,7 +37,6 @@ from faultlab.history import Writer, now, wall_offset
 from faultlab.observer.__main__ import Watched
 from faultlab.parts import (
     ACQUIRE_TIMEOUT_S,
-    IDLE_S,
     JANITOR_S,
     PREFIX,
     READY_LIMIT,
@@ -53,7 +52,10 @@ from faultlab.proxy import FaultProxy
 from faultlab.servers import LabEngine, LabRedis
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
+
+    from faultlab import docker_proxy
 
 
 class World:
@@ -70,13 +72,9 @@ class World:
         self.doors: list[Door] = []
         """The clients' doors, one for each host."""
         self.sidecars: list[Sidecar] = []
-        self.clients: dict[str, Child] = {}
+        self.crowd = Crowd(self)
         self.admin: Any = None
         """A plain client of Redis, past every proxy."""
-        self.engine_died = False
-        """Whether a fault killed an engine, which changes what foreign containers look like."""
-        self._users: dict[str, dict[str, int]] = {}
-        self._started = 0
         self._observer: Child | None = None
         self._stack = AsyncExitStack()
 
@@ -94,6 +92,10 @@ class World:
     ) -> None:
         """End everything."""
         await self._tear()
+
+    def on_leaving(self, what: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        """Do this, too, when the world is left."""
+        self._stack.push_async_callback(what, *arguments)
 
     # ------------------------------------------------------------------ building
 
@@ -161,6 +163,8 @@ class World:
                 acquire_timeout_s=ACQUIRE_TIMEOUT_S,
                 ttl_max_s=max(TTLS),
                 decoys=self.decoys.containers,
+                decoy_keys=self.decoys.keys,
+                kinds=plan.kinds,
                 wall_s=wall_offset(),
             )
         )
@@ -219,36 +223,6 @@ class World:
         pid = 0 if sidecar.child is None else sidecar.child.pid
         self.writer.write(Reactor(t=now(), name=sidecar.name, event=event, pid=pid, code=code, detail=detail))
 
-    def start_client(self, name: str, users: dict[str, int]) -> None:
-        """Start a client process; it goes on until it is told to end."""
-        number = int(name.rpartition("-")[2])
-        self._users[name] = users
-        self._started += 1
-        orders = Orders(
-            name=name,
-            seed=self.plan.seed + self._started,
-            history=str(self.history),
-            redis_url=self.redis.url,
-            prefix=PREFIX,
-            users=users,
-            ttls=(IDLE_S,) if "idler" in users else TTLS,
-        )
-        path = self.plan.directory / f"{name}.json"
-        path.write_bytes(msgspec.json.encode(orders))
-        env = environment(self.plan, self.deployment, self.doors[number % len(self.doors)])
-        command = python("-m", "faultlab.clients", str(path))
-        self.clients[name] = Child(command, self.plan.directory / f"{name}.log", env=env)
-        self._stack.push_async_callback(self.clients[name].end, signal.SIGKILL)
-
-    def restart_client(self, name: str) -> None:
-        """Start a client process that was killed, with the same users and another chance."""
-        self.start_client(name, self._users[name])
-
-    async def stop_clients(self) -> None:
-        """Let all clients leave silently."""
-        await asyncio.gather(*(client.end() for client in self.clients.values()))
-        self.clients.clear()
-
     async def stop_observer(self) -> None:
         """End the observer; it writes down what it missed."""
         if self._observer is not None and await self._observer.end() != 0:
@@ -258,9 +232,7 @@ class World:
         """Write down what the proxies passed on to the engines."""
         for door in (*self.doors, *(one.door for one in self.sidecars)):
             for one in () if door.docker is None else door.docker.log:
-                t = one.at - wall_offset()
-                entry = Request(t=t, door=door.name, method=one.method, path=one.path, status=one.status or 0)
-                self.writer.write(entry)
+                self.writer.write(_request(door, one))
 
     def mark(self, name: str, detail: str = "") -> None:
         """Write down a point of the run."""
@@ -272,9 +244,11 @@ class World:
         while True:
             await asyncio.sleep(0.5)
             reactors = {one.name: one.child for one in self.sidecars if one.child is not None}
-            for name, child in {**reactors, **self.clients}.items():
+            for name, child in {**reactors, **self.crowd.clients}.items():
                 code = child.process.poll()
-                if code and not child.meant and child.pid not in told:
+                # A client may have done its work; a reactor never has.
+                ended = code is not None and (code != 0 or name in reactors)
+                if ended and not child.meant and child.pid not in told:
                     told.add(child.pid)
                     last = child.log.strip().splitlines()
                     self.mark("crash", f"{name} ended with {code}: {last[-2:]}"[:400])
@@ -290,3 +264,16 @@ class World:
                 os.kill(pid, signal.SIGKILL)
         await until(lambda: not any(state_of(pid) not in ("", "Z") for pid in left), 10)
         bury(left)
+
+
+def _request(door: Door, one: docker_proxy.Request) -> Request:
+    """Return what the proxy noted; an answer that its client did not wait for was not seen."""
+    offset = wall_offset()
+    return Request(
+        t=one.at - offset,
+        door=door.name,
+        method=one.method,
+        path=one.path,
+        status=0 if one.deserted else one.status or 0,
+        t_end=None if one.done is None else one.done - offset,
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from faultlab.checks import gates, liveness, protocol, safety
+from faultlab.checks import destruction, detectors, gates, liveness, protocol, quiet, removals, safety
 from faultlab.checks.story import Story, tell
 from faultlab.checks.verdict import Violation
 
@@ -26,20 +26,24 @@ CHECKS: Final[Mapping[str, Callable[[Story], Iterator[Violation]]]] = {
     "S2p": safety.processes,
     "S2c": safety.handed_out,
     "S3": safety.foreign,
-    "S4": safety.once,
+    "S4": removals.once,
     "S5": safety.fenced,
     "S6": protocol.no_resurrection,
     "S7": protocol.told_the_truth,
     "S8": protocol.bounded,
-    "S9": protocol.bounded_destruction,
-    "S10": protocol.fail_static,
+    "S9": destruction.bounded_destruction,
+    "S10": destruction.fail_static,
     "S14": protocol.bounded_self,
     "S15": protocol.in_order,
     "L1": liveness.prompt,
+    "L1 detectors": detectors.timely,
+    "L2": detectors.deaf,
     "L3": liveness.recovered,
+    "L3 dead": liveness.cleared,
     "L4": liveness.orphans,
     "L5": liveness.served,
-    "L9": liveness.quiescent,
+    "L7": detectors.beside_stuck,
+    "L9": quiet.quiescent,
     "L10": liveness.drained,
     "crash": liveness.crashes,
     "leak": liveness.leaks,

@@ -1,4 +1,4 @@
-"""L1 to L7, L9, L10: what has ended is gone in time, and what was broken comes back by itself.
+"""L1, L3 to L6, L10: what has ended is gone in time, and what was broken comes back by itself.
 
 What this is: one pure function for each bound. What it is not: what must never happen (`safety`, `protocol`). The
 invariant: a bound is only asked for where nothing disturbs it, or from the healing of a fault on; what disturbed it is
@@ -8,14 +8,12 @@ in the history, not in the eye of the reader.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from faultlab.checks.story import SLACK, SPAWN_LEASE_S, Life, Story, Window
+from faultlab.checks.lives import Life, Window
+from faultlab.checks.story import BACK_OFF_S, SLACK, SPAWN_LEASE_S, Story
 from faultlab.checks.verdict import Violation
-from faultlab.entries import Belief, Engine, Left, Mark, Reactor
+from faultlab.entries import Left, Mark, Reactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,10 +62,27 @@ def prompt(story: Story) -> Iterator[Violation]:
         bound = story.promptly
         if one.deadline + bound > story.end or story.troubled(one.deadline - SLACK, one.deadline + bound):
             continue
-        stuck = any(act.act in ("stuck", "immortal") and act.session == one.life.session for act in story.acts)
-        if one.lag > bound and not stuck:
+        if one.lag > bound and not held_up(story, one.life):
             late = "still there" if one.gone is None else f"gone {one.lag:.2f} s after its deadline"
             yield _about("L1", one.life, one.deadline + bound, late)
+
+
+def held_up(story: Story, life: Life) -> bool:
+    """Whether the laboratory keeps this container, or its key, from going."""
+    return any(act.act in ("stuck", "immortal") and act.session == life.session for act in story.acts)
+
+
+def cleared(story: Story) -> Iterator[Violation]:
+    """L3, D22: a container whose program ended is cleared away soon, with the engine's word of it or without."""
+    bound = story.setup.janitor_s + story.promptly
+    for life in story.lives.values():
+        died = life.died[-1] if life.died else float("inf")
+        over = died + bound
+        if over > story.end or any(start > died for start in life.started) or story.troubled(died - SLACK, over):
+            continue
+        if (life.gone is None or life.gone > over) and life.committed and not held_up(story, life):
+            gone = "still there" if life.gone is None else f"gone {life.gone - died:.2f} s after it died"
+            yield _about("L3", life, over, f"dead, and {gone}")
 
 
 def recovered(story: Story) -> Iterator[Violation]:
@@ -108,48 +123,21 @@ def orphans(story: Story) -> Iterator[Violation]:
 
 
 def served(story: Story) -> Iterator[Violation]:
-    """L5: after each healing an acquire succeeds again within the lease of a dead spawner and the time of a spawn."""
+    """L5: after a healing every id that is asked for is had within the lease of a dead spawner and a spawn's time."""
     bound = SPAWN_LEASE_S + story.setup.acquire_timeout_s + story.promptly
-    acquires = [call for calls in story.calls.values() for call in calls if call.op == "acquire"]
     for window in story.windows:
-        until = window.heal + bound
-        if until > story.end or _disturbed(story, window, until):
-            continue
-        tried = [call for call in acquires if window.heal <= call.t_call < until - story.setup.acquire_timeout_s]
-        if tried and not any(call.ok for call in acquires if window.heal <= call.t_ret <= until):
-            text = f"no acquire succeeded within {bound:.0f} s after the healing of {window.name}"
-            yield Violation("L5", until, tried[0].session, "", f"{text}: {tried[-1].error}")
-
-
-def quiescent(story: Story) -> Iterator[Violation]:
-    """L9: while nothing changes, nothing is written to the engine, and to Redis only canary, `seen` and `due`."""
-    marks = {mark.name: mark.t for mark in story.history.of(Mark)}
-    if "calm" not in marks or "stir" not in marks:
-        return
-    calm, stir = marks["calm"], marks["stir"]
-    for event in story.history.of(Engine):
-        if calm <= event.t <= stir:
-            text = f"the engine was told to {event.action} while all was quiet"
-            yield Violation("L9", event.t, event.session, event.container, text)
-    for audit in story.audits:
-        if calm <= audit.t <= stir:
-            yield Violation("L9", audit.t, audit.session, audit.container, f"{audit.event} while all was quiet")
-    held = story.looks_between(calm, stir)
-    for before, after in pairwise(held):
-        for session in before.sessions.keys() | after.sessions.keys():
-            if not _same(before.sessions.get(session), after.sessions.get(session)):
-                yield Violation("L9", after.t1, session, "", "its record or key changed while all was quiet")
-
-
-def _same(was: Belief | None, is_now: Belief | None) -> bool:
-    """Whether two looks saw the same: a tombstone is no longer told of, and a deadline is told by two clocks."""
-    if was is None or is_now is None:
-        return was is not None and was.state == "ended"
-    if was.deadline is None or is_now.deadline is None:
-        return was == is_now
-    return (
-        msgspec.structs.replace(was, deadline=is_now.deadline) == is_now and abs(was.deadline - is_now.deadline) < SLACK
-    )
+        for session, begins in story.begins.items():
+            tries = [begin.t_call for begin in begins if begin.op == "acquire" and begin.t_call >= window.heal]
+            until = min(tries, default=float("inf")) + bound
+            if until > story.end or _disturbed(story, window, until):
+                continue
+            calls = [call for call in story.calls[session] if call.op == "acquire" and window.heal <= call.t_call]
+            had = any(call.ok and call.t_ret <= until for call in calls)
+            # Who stopped asking before the bound was over may have been killed.
+            if not had and any(until - story.setup.acquire_timeout_s - BACK_OFF_S <= t <= until for t in tries):
+                last = calls[-1].error if calls else "never answered"
+                text = f"not to be had for {bound:.0f} s after it was first asked for after {window.name}: {last}"
+                yield Violation("L5", until, session, "", text)
 
 
 def drained(story: Story) -> Iterator[Violation]:

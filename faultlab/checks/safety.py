@@ -1,4 +1,4 @@
-"""S1, S2, S3, S4, S5: nothing living is hit, nothing is there twice, nothing foreign is touched.
+"""S1, S2, S3, S5: nothing living is hit, nothing is there twice, nothing foreign is touched.
 
 What this is: one pure function for each invariant. What it is not: the liveness bounds. The invariant: a function that
 returns nothing has looked at what it is about; the anti-vacuity gates see to it that there was something to look at.
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
-from faultlab.checks.story import SLACK, Life, Story
+from faultlab.checks.lives import Life
+from faultlab.checks.story import SLACK, Story
 from faultlab.checks.verdict import Violation
 from faultlab.entries import Call, Left, Request
 
@@ -212,7 +213,7 @@ def handed_out(story: Story) -> Iterator[Violation]:
 
 
 def foreign(story: Story) -> Iterator[Violation]:
-    """S3: foreign containers and keys end as they were, and no request on the wire names one."""
+    """S3: foreign containers and keys end as they were, no request on the wire names one, and no key is made there."""
     for left in story.history.of(Left):
         for text in left.changed:
             yield Violation("S3", left.t, "", "", text)
@@ -221,20 +222,12 @@ def foreign(story: Story) -> Iterator[Violation]:
         found = _TARGET.match(request.path)
         if found and found[1] in decoys:
             yield Violation("S3", request.t, "", found[1], f"{request.door} sent {request.method} {request.path}")
-
-
-def once(story: Story) -> Iterator[Violation]:
-    """S4: each container is removed once."""
-    for life in story.lives.values():
-        if len(life.destroyed) > 1:
-            yield _about("S4", life, life.destroyed[1], f"removed {len(life.destroyed)} times")
-    removed: dict[str, int] = defaultdict(int)
-    for request in story.history.of(Request):
-        found = _TARGET.match(request.path)
-        if found and request.method == "DELETE" and request.status == 204:
-            removed[found[1]] += 1
-            if removed[found[1]] == 2:
-                yield Violation("S4", request.t, "", found[1], "two removals were answered with 204")
+    told = set(story.setup.decoy_keys)
+    for look in story.looks:
+        for key in look.strangers:
+            if key not in told:
+                told.add(key)
+                yield Violation("S3", look.t1, "", "", f"{key} appeared in Redis, which is not ours to write")
 
 
 def fenced(story: Story) -> Iterator[Violation]:
@@ -263,6 +256,8 @@ def _hit(story: Story) -> Iterator[tuple[Life, float]]:
             continue
         explained: float | None = None
         for hit in life.hits:
+            if story.restarting(life, hit):
+                continue  # it comes back, so this explains nothing that follows
             again = explained is not None and any(explained < start <= hit for start in life.started)
             if explained is not None and not again:
                 continue  # it is dead already, and is cleared away

@@ -75,21 +75,21 @@ async def reactor_frozen(scene: Scene) -> AsyncGenerator[None]:
 @asynccontextmanager
 async def clients_killed(scene: Scene) -> AsyncGenerator[None]:
     """One client process, with all its users, is killed; it comes back."""
-    world = scene.world
-    name = scene.chance.choice(sorted(world.clients))
-    code = await world.clients[name].end(signal.SIGKILL)
+    crowd = scene.world.crowd
+    name = scene.chance.choice(sorted(crowd.clients))
+    code = await crowd.clients[name].end(signal.SIGKILL)
     scene.saw(f"{name} killed", really=code == -signal.SIGKILL)
     try:
         yield
     finally:
-        world.restart_client(name)
+        crowd.restart(name)
 
 
 @asynccontextmanager
 async def client_frozen(scene: Scene) -> AsyncGenerator[None]:
     """P3: SIGSTOP of a client process, with all its acquires, perhaps past every lease, then SIGCONT."""
-    name = scene.chance.choice(sorted(scene.world.clients))
-    child = scene.world.clients[name]
+    name = scene.chance.choice(sorted(scene.world.crowd.clients))
+    child = scene.world.crowd.clients[name]
     try:
         child.send(signal.SIGSTOP)
         scene.saw(f"{name} stopped", really=await until(lambda: state_of(child.pid) == "T", 5))
@@ -98,7 +98,9 @@ async def client_frozen(scene: Scene) -> AsyncGenerator[None]:
         child.send(signal.SIGCONT)
 
 
-async def _by_hand(scene: Scene, command: tuple[str, ...], act: str, *, many: int = 3) -> None:
+async def by_hand(scene: Scene, command: tuple[str, ...], act: str, *, many: int = 3) -> list[str]:
+    """Use the docker command on some running containers; returns what was done."""
+    done: list[str] = []
     for session, container, door in await scene.running(many):
         engine = door.host.engine
         assert engine is not None  # noqa: S101 (these need one)
@@ -107,34 +109,40 @@ async def _by_hand(scene: Scene, command: tuple[str, ...], act: str, *, many: in
             await asyncio.to_thread(engine.command.run, *command, container)
         except EngineError:
             continue  # it was gone already
-        scene.saw(f"{act} of {container[:12]}")
+        done.append(f"{act} of {container[:12]}")
+    return done
+
+
+async def _operator(scene: Scene, command: tuple[str, ...], act: str, *, many: int = 3) -> None:
+    for what in await by_hand(scene, command, act, many=many):
+        scene.saw(what)
 
 
 @asynccontextmanager
 async def operator_removes(scene: Scene) -> AsyncGenerator[None]:
     """D27: `docker rm -f`."""
-    await _by_hand(scene, ("rm", "--force"), "rm")
+    await _operator(scene, ("rm", "--force"), "rm")
     yield
 
 
 @asynccontextmanager
 async def operator_kills(scene: Scene) -> AsyncGenerator[None]:
     """D22: `docker kill`: the program dies, the container stays."""
-    await _by_hand(scene, ("kill",), "kill")
+    await _operator(scene, ("kill",), "kill")
     yield
 
 
 @asynccontextmanager
 async def operator_restarts(scene: Scene) -> AsyncGenerator[None]:
     """D28: `docker restart`: the session keeps its container."""
-    await _by_hand(scene, ("restart", "--time", "0"), "restart", many=2)
+    await _operator(scene, ("restart", "--time", "0"), "restart", many=2)
     yield
 
 
 @asynccontextmanager
 async def operator_pauses(scene: Scene) -> AsyncGenerator[None]:
     """D19: `docker pause`, for ever: the session ends all the same when its time has come."""
-    await _by_hand(scene, ("pause",), "pause")
+    await _operator(scene, ("pause",), "pause")
     yield
 
 

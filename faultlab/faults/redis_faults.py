@@ -1,25 +1,22 @@
-"""What happens to Redis itself (rows R1 to R26).
+"""What happens to Redis itself (rows R1 to R11, R20, R24).
 
-What this is: one context manager for each fault; leaving it heals. What it is not: a fault of the wire (`wire_faults`).
-The invariant: healing runs also when the laboratory is stopped in the middle.
+What this is: one context manager for each fault; leaving it heals. What it is not: a fault of the wire (`wire_faults`),
+of notifications (`pubsub_faults`) or of single keys (`key_faults`). The invariant: healing runs also when the
+laboratory is stopped in the middle.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from faultlab.children import state_of, until
-from faultlab.faults.scene import Scene
-from faultlab.parts import PREFIX
+from faultlab.faults.scene import Scene, going_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-
-NOTIFICATIONS = "KExge"
 
 
 @asynccontextmanager
@@ -89,25 +86,6 @@ async def frozen(scene: Scene) -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
-async def subscribers_killed(scene: Scene) -> AsyncGenerator[None]:
-    """R17: every subscriber's connection is cut, five times a second."""
-    killed = 0
-
-    async def kill() -> None:
-        nonlocal killed
-        while True:
-            killed += int(await scene.world.admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub"))
-            await asyncio.sleep(0.2)
-
-    task = asyncio.create_task(kill())
-    try:
-        yield
-    finally:
-        task.cancel()
-    scene.saw(f"{killed} subscribers cut", really=killed > 0)
-
-
-@asynccontextmanager
 async def connections_killed(scene: Scene) -> AsyncGenerator[None]:
     """R20: every client's connection is cut, three times a second; a command in it may have had its effect."""
     killed = 0
@@ -115,27 +93,14 @@ async def connections_killed(scene: Scene) -> AsyncGenerator[None]:
     async def kill() -> None:
         nonlocal killed
         while True:
-            killed += int(await scene.world.admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
+            product, beating = await scene.connections()
+            killed += await scene.cut(product)
+            await scene.cut(beating)
             await asyncio.sleep(0.3)
 
-    task = asyncio.create_task(kill())
-    try:
+    async with going_on(kill()):
         yield
-    finally:
-        task.cancel()
-    scene.saw(f"{killed} connections cut", really=killed > 0)
-
-
-@asynccontextmanager
-async def notifications_off(scene: Scene) -> AsyncGenerator[None]:
-    """R15: keyspace notifications are switched off, and on again."""
-    await scene.world.admin.config_set("notify-keyspace-events", "")
-    try:
-        yield
-        found = await scene.world.admin.config_get("notify-keyspace-events")
-        scene.saw("switched off", really=found["notify-keyspace-events"] == "")
-    finally:
-        await scene.world.admin.config_set("notify-keyspace-events", NOTIFICATIONS)
+    scene.saw(f"{killed} connections of the product cut", really=killed > 0)
 
 
 @asynccontextmanager
@@ -143,90 +108,33 @@ async def evicting(scene: Scene) -> AsyncGenerator[None]:
     """R6: too little memory and a policy that takes keys with a TTL: heartbeats are evicted."""
     admin = scene.world.admin
     before = int((await admin.info("stats"))["evicted_keys"])
+    keys = set(await scene.heartbeat_keys())
     await admin.config_set("maxmemory-policy", "volatile-random")
     await admin.config_set("maxmemory", "1mb")
+    hearts = len(keys - set(await scene.heartbeat_keys()))
     try:
         yield
     finally:
         await admin.config_set("maxmemory", "0")
         await admin.config_set("maxmemory-policy", "noeviction")
     evicted = int((await admin.info("stats"))["evicted_keys"]) - before
-    scene.saw(f"{evicted} keys evicted", really=evicted > 0)
+    scene.saw(f"{evicted} keys evicted, {hearts} heartbeats among them", really=evicted > 0 and hearts > 0)
 
 
 @asynccontextmanager
 async def without_replicas(scene: Scene) -> AsyncGenerator[None]:
     """R11: every write is refused with NOREPLICAS."""
     admin = scene.world.admin
+    proxies = [one.door.redis for one in scene.world.sidecars]
+    before = sum(proxy.hits["Word"] for proxy in proxies)
+    for proxy in proxies:
+        proxy.word = b"NOREPLICAS"
     await admin.config_set("min-replicas-to-write", "1")
     try:
         yield
-        errors = await admin.info("errorstats")
-        scene.saw("writes refused", really="errorstat_NOREPLICAS" in errors)
     finally:
         await admin.config_set("min-replicas-to-write", "0")
-
-
-@asynccontextmanager
-async def mass_death(scene: Scene) -> AsyncGenerator[None]:
-    """R25: every heartbeat key ends at once, with real events, as after a clock that jumped ahead.
-
-    The clients stand still meanwhile: none of them can revive its session before anybody has seen it dead.
-    """
-    clients = list(scene.world.clients.values())
-    try:
-        for client in clients:
-            client.send(signal.SIGSTOP)
-        keys = await scene.heartbeat_keys()
-        for key in keys:
-            scene.act("expire", session=key.split(":")[2])
-        pipe = scene.world.admin.pipeline(transaction=True)
-        for key in keys:
-            pipe.pexpire(key, 1)
-        await pipe.execute()
-        scene.saw(f"{len(keys)} keys ended", really=len(keys) > 0)
-        yield
-    finally:
-        for client in clients:
-            client.send(signal.SIGCONT)
-
-
-@asynccontextmanager
-async def immortal(scene: Scene) -> AsyncGenerator[None]:
-    """B4, B5: some keys lose their TTL, others get one of years."""
-    keys = await scene.heartbeat_keys()
-    done = 0
-    for key in scene.chance.sample(keys, min(4, len(keys))):
-        if done % 2:
-            done += await scene.world.admin.expire(key, 10**9)
-        else:
-            done += await scene.world.admin.persist(key)
-        scene.act("immortal", session=key.split(":")[2])
-    scene.saw(f"{done} keys without an end", really=done > 0)
-    yield
-
-
-@asynccontextmanager
-async def forged(scene: Scene) -> AsyncGenerator[None]:
-    """R35, R36: events that are not true, and events that are not even events."""
-    admin = scene.world.admin
-    heard = 0
-    for key in await scene.heartbeat_keys():
-        for event in ("expired", "del", "evicted", "rename_from"):
-            heard += await admin.publish(f"__keyspace@0__:{key}", event)
-    for text in ("", "x" * 100_000, "\x00\xff", "expired"):
-        heard += await admin.publish(f"__keyspace@0__:{PREFIX}:session:../../x:heartbeat", text)
-        heard += await admin.publish(f"__keyspace@0__:{PREFIX}:session::heartbeat", text)
-    scene.saw(f"{heard} forged events heard", really=heard > 0)
-    yield
-
-
-@asynccontextmanager
-async def lazy(scene: Scene) -> AsyncGenerator[None]:
-    """R22: Redis no longer looks for expired keys by itself."""
-    answer = await scene.world.admin.execute_command("DEBUG", "SET-ACTIVE-EXPIRE", "0")
-    scene.saw("active expiry off", really=bool(answer))
-    try:
-        yield
-    finally:
-        await scene.world.admin.execute_command("DEBUG", "SET-ACTIVE-EXPIRE", "1")
+        for proxy in proxies:
+            proxy.word = b""
+    refused = sum(proxy.hits["Word"] for proxy in proxies) - before
+    scene.saw(f"{refused} answers to reactors were refusals", really=refused > 0)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from faultlab.docker_proxy import LoseReply
-from faultlab.proxy import BlackHole, Cut, Delay, Fault, FaultProxy, Pass, Refuse
+from faultlab.proxy import BlackHole, Cut, Delay, Drip, Fault, FaultProxy, Pass, Refuse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 HOLE = BlackHole()
 SLOW = Delay(0.15, 0.25)
 GONE = Refuse()
+DRIP = Drip(64, 0.005)
+ENGINE_DRIP = Drip(256, 0.005)
+"""A list of containers is long."""
 SCRIPT_LOST = Cut(matching=rb"EVALSHA", times=3, applied=True)
 _REQUESTS = {
     "create": ("POST", "/containers/create"),

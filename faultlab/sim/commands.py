@@ -40,6 +40,8 @@ class Keyspace:
     notify: Callable[[str, str, bytes], None]
     """Class, event, key."""
     now_us: Callable[[], int]
+    past: tuple[str, str] = ("g", "del")
+    """The class and event of a key whose new deadline has passed already; with Valkey `("x", "expired")`."""
 
     def now_ms(self) -> int:
         """Return the server's clock."""
@@ -120,7 +122,7 @@ class Keyspace:
             return 0
         if when <= self.now_ms():
             self.store.remove(key)
-            self.notify("g", "del", key)
+            self.notify(*self.past, key)
             return 1
         self.store.touch(key)
         self.store.expires[key] = when

@@ -20,7 +20,9 @@ from faultlab.entries import (
     Listing,
     Look,
     Mark,
+    Request,
     Setup,
+    Touch,
 )
 from faultlab.history import History
 
@@ -45,6 +47,8 @@ class Tale:
                 acquire_timeout_s=8,
                 ttl_max_s=6,
                 decoys=("decoy",),
+                decoy_keys=("foreign",),
+                kinds=("fault", "other"),
                 wall_s=0,
             )
         ]
@@ -98,6 +102,11 @@ class Tale:
             self.add(call)
         return self
 
+    def answered(self, op: str, t: float, *, reply: int = 1, session: str = "s", client: str = "a") -> Self:
+        """A DEL that was answered."""
+        call = Call(client=client, session=session, op=op, n=0, t_call=t, t_ret=t + 0.01, reply=reply)
+        return self.add(call)
+
     def engine(self, t: float, action: str, container: str = "c1", generation: int = 1, **more: Any) -> Self:
         """An event of the engine."""
         more = {"host": "h1", "session": "s", "ours": True} | more
@@ -117,10 +126,11 @@ class Tale:
 
     def look(self, *times: float, session: str = "s", **belief: Any) -> Self:
         """Looks at Redis that found one session (none at all: `session=""`)."""
+        seen = {name: belief.pop(name) for name in ("watched", "strangers") if name in belief}
         held: dict[str, Any] = {"state": "running", "generation": 1, "container": "c1", "host": "h1", **belief}
         for t in times:
             sessions = {session: Belief(**held)} if session else {}
-            self.add(Look(t0=t, t1=t + 0.01, run_id="r", db="d", sessions=sessions))
+            self.add(Look(t0=t, t1=t + 0.01, run_id="r", db="d", sessions=sessions, **seen))
         return self
 
     def listed(self, t: float, containers: dict[str, tuple[str, int, str]], host: str = "h1") -> Self:
@@ -139,9 +149,20 @@ class Tale:
         """Something done by hand."""
         return self.add(Act(t=t, act=act, container=container, session=session))
 
-    def audit(self, t: float, event: str, container: str = "c1", generation: int = 1) -> Self:
+    def audit(self, t: float, event: str, container: str = "c1", generation: int = 1, **more: Any) -> Self:
         """An entry of the product's event stream."""
-        return self.add(Audit(t=t, event=event, session="s", container=container, generation=generation))
+        more = {"session": "s"} | more
+        return self.add(Audit(t=t, event=event, container=container, generation=generation, **more))
+
+    def request(
+        self, t: float, method: str, path: str, *, took: float = 0.1, door: str = "r1", status: int = 204
+    ) -> Self:
+        """A request on the wire to the engine."""
+        return self.add(Request(t=t, door=door, method=method, path=path, status=status, t_end=t + took))
+
+    def touch(self, t: float, key: str, event: str = "hset") -> Self:
+        """A keyspace notification about any other key."""
+        return self.add(Touch(t=t, key=key, event=event))
 
     def key(self, t: float, event: str, session: str = "s") -> Self:
         """A keyspace notification."""

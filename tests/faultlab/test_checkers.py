@@ -1,4 +1,4 @@
-"""The checkers of S1 to S5 see what they are there for, and nothing else."""
+"""The checkers of S1, S2, S3 and S5 see what they are there for, and nothing else."""
 
 import pytest
 
@@ -48,12 +48,33 @@ def test_a_container_that_an_operator_removed_is_not_held_against_us() -> None:
     assert other.judged("S1") != []
 
 
-def test_what_an_operator_did_explains_only_what_follows_soon() -> None:
-    """S1, D28: a restart by hand is one thing, a stop a minute later another."""
-    tale = Tale().born(0.0).acquire(0.0).act(1.0, "restart", "c1").engine(1.0, "die").engine(1.1, "start")
-    tale.beat(*[float(second) for second in range(2, 60)])
-    assert tale.judged("S1") == []
-    assert [found.t for found in tale.removed(60.0).judged("S1")] == [60.0]
+def _restarted(back: float | None = 10.3) -> Tale:
+    """A restart by hand at 10 s: its client beats all the while; the container is back soon, late, or never."""
+    tale = Tale().born(0.0).acquire(0.0).act(10.0, "restart", "c1").engine(10.0, "kill").engine(10.05, "die")
+    tale.beat(*[float(second) for second in range(1, 60)])
+    return tale if back is None else tale.engine(back, "start")
+
+
+@pytest.mark.parametrize("check", ["S1", "S1k"])
+def test_a_restart_by_hand_explains_the_death_that_it_causes_and_no_removal(check: str) -> None:
+    """D28: the session keeps its container; a reactor that removes it, before or after it is back, is seen."""
+    assert _restarted().judged(check) == []
+    for removed in (11.5, 20.0, 59.0):
+        assert [found.t for found in _restarted().removed(removed).judged(check)] == [removed]
+    assert [found.t for found in _restarted().engine(10.2, "destroy").judged(check)] == [10.2]
+
+
+def test_a_container_that_stays_dead_is_no_longer_being_restarted() -> None:
+    """D28: after a second its death is believed; back in time, nothing is to be believed."""
+    assert _restarted(None).engine(11.3, "destroy").judged("S1") == []
+    assert _restarted(11.0).engine(11.3, "destroy").judged("S1") != []
+
+
+def test_what_is_done_to_a_key_or_to_all_containers_explains_no_hit() -> None:
+    """S1: only what ends this very container does."""
+    for act, container in (("expire", ""), ("immortal", ""), ("pause", "c1"), ("rm", ""), ("unrecord", "c1")):
+        tale = Tale().born(0.0).acquire(0.0).beat(1.0).act(1.5, act, container).removed(1.6)
+        assert tale.judged("S1") != [], act
 
 
 def test_a_del_that_an_acquire_took_back_explains_nothing() -> None:
@@ -180,13 +201,11 @@ def test_a_changed_neighbour_or_a_request_that_names_one_is_seen() -> None:
     assert Tale().add(Left(t=9.0), Request(t=1.0, door="r", method="DELETE", path="/containers/c1")).judged("S3") == []
 
 
-def test_a_container_that_was_removed_twice_is_seen() -> None:
-    """S4: by the engine's events, and by two answers of 204; a 409 or 404 is no removal."""
-    assert simple().engine(9.0, "destroy").judged("S4") != []
-    first = Request(t=1.0, door="r1", method="DELETE", path="/containers/c1", status=204)
-    again = Request(t=1.0, door="r2", method="DELETE", path="/containers/c1", status=409)
-    assert simple().add(first, again).judged("S4") == []
-    assert simple().add(first, first).judged("S4") != []
+def test_a_key_without_our_prefix_that_appears_in_redis_is_seen() -> None:
+    """S3: once each; the decoys' own were there before."""
+    assert Tale().look(1.0, strangers=("foreign",)).judged("S3") == []
+    tale = Tale().look(1.0, 2.0, strangers=("foreign", "mcp2:session:s", "db1"))
+    assert [found.text.split()[0] for found in tale.judged("S3")] == ["mcp2:session:s", "db1"]
 
 
 def test_an_older_generation_that_starts_after_a_newer_one_was_handed_out_is_seen() -> None:

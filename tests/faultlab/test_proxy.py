@@ -110,14 +110,36 @@ async def test_refuse_and_reset(wire: FaultProxy) -> None:
 
 async def test_one_connection_of_many_can_be_made_half_open(wire: FaultProxy) -> None:
     """The one that asked for something goes silent; the others go on."""
+    ended = anyio.Event()
+
+    async def ask(client: redis.asyncio.Redis) -> None:
+        with pytest.raises(LOST):
+            await client.ping()
+        ended.set()
+
     async with through(wire) as client, through(wire) as other:
         await client.set("mark", "1")
         assert wire.hush(rb"mark") == 1
         await other.ping()
-        with anyio.move_on_after(0.2) as limit:
-            await client.ping()
-        assert limit.cancelled_caught
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask, client)
+            with anyio.move_on_after(0.2) as limit:
+                await ended.wait()
+            assert limit.cancelled_caught
+            assert wire.drop_hushed() == 1
+        await other.ping()
     assert wire.hits["Hush"] == 1
+
+
+async def test_answers_that_hold_a_word_are_counted(wire: FaultProxy) -> None:
+    """So that a run can tell what the product was told, not only what Redis was told to say."""
+    async with through(wire) as client:
+        await client.set("key", "NOREPLICAS")
+        await client.get("key")
+        wire.word = b"NOREPLICAS"
+        await client.get("key")
+        await client.ping()
+    assert wire.hits == {"Word": 1}
 
 
 @asynccontextmanager
@@ -169,6 +191,8 @@ async def test_a_rule_acts_on_the_request_that_it_names_and_no_more_often_than_t
             assert b"204" in await ask(proxy, create)
         assert [request.path for request in proxy.log][:3] == ["/containers/x/start", create, create]
         assert {request.status for request in proxy.log} == {204, None}
+        await wait_until(lambda: all(request.done is not None for request in proxy.log))
+        assert all(request.at <= (request.done or 0.0) for request in proxy.log)
 
 
 @pytest.mark.parametrize("applied", [True, False])
