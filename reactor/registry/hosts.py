@@ -55,13 +55,13 @@ class Hosts(Reader):
         return await self._persist(lambda: cast("Any", self.link.client).hget(self.keys.meta, "deployment")) or ""
 
     async def sessions(self, host: HostName) -> list[SessionId]:
-        """Return the ids of the host's sessions that are not over."""
+        """Return the ids of the host's sessions that are not over, sorted."""
         ids: dict[SessionId, None] = {}
         async for batch in self.scan():
             for session_id, (found, _) in batch.items():
                 if isinstance(found, Record) and found.host == host and found.state is not State.ENDED:
                     ids[session_id] = None
-        return list(ids)
+        return sorted(ids)
 
     async def forget(self, host: HostName, *, force: bool = False, tombstone: timedelta = TOMBSTONE) -> int:
         """End every record of a host, then forget its name; return how many sessions were freed.

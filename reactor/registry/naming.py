@@ -71,7 +71,7 @@ class Naming(Upkeep):
         """
         async for batch in self.scan():
             found = ((session_id, record) for session_id, (record, _) in batch.items() if isinstance(record, Record))
-            ids = [i for i, record in found if record.host == old and record.state is not State.ENDED]
+            ids = sorted(i for i, record in found if record.host == old and record.state is not State.ENDED)
             if ids and await self._step(old, ids) != "MOVED":
                 return False
         key = self.keys.due(old)

@@ -48,3 +48,18 @@ def test_a_generation_that_ends_twice_is_seen() -> None:
     assert Tale().audit(1.0, "ended").audit(5.0, "ended").fault(2.0, 3.0, "loses").judged("S4") == []
     assert Tale().audit(1.0, "ended").audit(5.0, "ended").fault(6.0, 7.0, "loses").judged("S4") != []
     assert Tale().audit(1.0, "ended").audit(5.0, "ended", generation=2).judged("S4") == []
+
+
+def test_a_container_that_comes_back_by_its_labels_may_end_again() -> None:
+    """S4, R20: where Redis lost the commit of its spawn, and that spawn's record ended without it; nowhere else."""
+
+    def tale(container: str = "", *, lost: bool = True, adopted: bool = True) -> Tale:
+        told = Tale().born(0.0)
+        told = told.fault(0.1, 0.5, "loses") if lost else told
+        told = told.audit(1.0, "ended", container=container)
+        return (told.audit(1.1, "adopted") if adopted else told).audit(5.0, "ended")
+
+    assert tale().judged("S4") == []
+    assert tale("c1").judged("S4") != []
+    assert tale(lost=False).judged("S4") != []
+    assert tale(adopted=False).judged("S4") != []
