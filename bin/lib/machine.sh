@@ -1,4 +1,4 @@
-# Sourced by bin/test: what the tests need from the machine, installed where that is possible, named where it is not.
+# Sourced by bin/test and bin/prove, which set $program: what the tests need from the machine, installed where that is possible, named where it is not.
 # shellcheck shell=bash disable=SC2154 # the caller's variables
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -46,12 +46,12 @@ prepare_machine() {
   packages=$(missing_packages | sort -u | tr '\n' ' ')
   [ -n "$packages" ] || return 0
   if [ "$(id -u)" != 0 ] || ! have apt-get; then
-    echo "bin/test: install what the tests need first: $packages(names of Debian packages; as root on Debian this is done here)" >&2
+    echo "$program: install what the tests need first: $packages(names of Debian packages; as root on Debian this is done here)" >&2
     return 69
   fi
   header "Installing $packages"
   # shellcheck disable=SC2086 # a list of words
-  install_packages $packages || { echo "bin/test: apt-get could not install: $packages" >&2; return 69; }
+  install_packages $packages || { echo "$program: apt-get could not install: $packages" >&2; return 69; }
 }
 
 start_engine() { # sets engine (its process) and DOCKER_HOST, unless an engine answers
@@ -61,7 +61,7 @@ start_engine() { # sets engine (its process) and DOCKER_HOST, unless an engine a
     return 0
   fi
   if [ "$(id -u)" != 0 ] || ! have dockerd; then
-    echo "bin/test: no Docker engine answers at ${DOCKER_HOST:-the default socket}; start one (as root on Debian this is done here)" >&2
+    echo "$program: no Docker engine answers at ${DOCKER_HOST:-the default socket}; start one (as root on Debian this is done here)" >&2
     return 69
   fi
   engine_dir=$(mktemp -d /var/tmp/srengine.XXXXXX)
@@ -77,7 +77,7 @@ start_engine() { # sets engine (its process) and DOCKER_HOST, unless an engine a
     kill -0 "$engine" 2>/dev/null || break
     sleep 0.5
   done
-  echo "bin/test: the private Docker engine did not start:" >&2
+  echo "$program: the private Docker engine did not start:" >&2
   tail -n 5 "$engine_dir/log" >&2 || true
   return 69
 }
