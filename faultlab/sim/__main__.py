@@ -45,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     one.add_argument("flow", choices=FLOWS)
     one.add_argument("fault", nargs="?", choices=[fault.value for fault in Fault], default="none")
     one.add_argument("at", nargs="?", type=int, default=0)
+    one.add_argument("--at-once", action="store_true", help="somebody asks for the sessions as soon as it befell")
     one.add_argument("--seed", type=int, default=1)
     soak = verbs.add_parser("soak", help="random faults, hours of virtual time")
     soak.add_argument("--hours", type=float, default=10)
@@ -71,15 +72,15 @@ def _sweep(asked: argparse.Namespace) -> int:
         mine = by_flow.setdefault(name, Tally())
         mine.runs, mine.failed = mine.runs + tally.runs, mine.failed + tally.failed
         mine.calls, mine.pushes = tally.calls, tally.pushes
-        total.runs += tally.runs
-        total.faults.update(tally.faults)
-        total.failed += tally.failed
+        total.add(tally)
         for run in tally.failed:
             print(run, flush=True)
     for name, tally in by_flow.items():
         print(f"{name:28} {tally.calls:4} calls {tally.pushes:3} events {tally.runs:5} runs {len(tally.failed)} failed")
     print(f"{len(by_flow)} flows, {sum(tally.calls for tally in by_flow.values())} calls, {total.runs} runs")
     print(", ".join(f"{fault} {count}" for fault, count in sorted(total.faults.items())))
+    print(f"longest until a session was had that was asked for as soon as the fault befell: {total.served:.1f} s")
+    print(f"excused: {total.excused} sessions lost to a standstill that every reactor saw and none lived to write down")
     print(f"violations: {len(total.failed)}")
     return bool(total.failed)
 
@@ -90,7 +91,7 @@ def _sweep_part(part: tuple[str, int, int, int]) -> tuple[str, Tally]:
 
 
 def _one(asked: argparse.Namespace) -> int:
-    world, run = run_one(asked.flow, asked.seed, Spoil(Fault(asked.fault), asked.at))
+    world, run = run_one(asked.flow, asked.seed, Spoil(Fault(asked.fault), asked.at, asked.at_once))
     print("\n".join(world.trace))
     print(run)
     return bool(run.wrong)

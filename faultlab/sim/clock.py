@@ -45,6 +45,11 @@ class ServerClock:
         """Return milliseconds since the epoch."""
         return self.now_us() // 1000
 
+    @property
+    def standing(self) -> bool:
+        """Whether it stands still."""
+        return self._stands is not None
+
     def jump(self, seconds: float) -> None:
         """Set it forward or back."""
         self._ahead_us += int(seconds * 1e6)

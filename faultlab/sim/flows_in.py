@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import anyio
 
-from faultlab.sim.members import Member, Outcome
-from faultlab.sim.stage import TTL, Stage, same
+from faultlab.sim.members import Member
+from faultlab.sim.outcomes import had, refused
+from faultlab.sim.ports import Fault
+from faultlab.sim.stage import TTL, Stage
 from faultlab.sim.wire import NOWHERE
+from reactor.errors import SpawnFailed
 
 
 async def acquire_new(stage: Stage) -> None:
@@ -20,7 +23,7 @@ async def acquire_new(stage: Stage) -> None:
     app = await stage.app()
     stage.sessions["s1"] = None
     stage.look_at(app)
-    await stage.world.acquire(app, "s1")
+    await had(stage, app)
 
 
 async def acquire_alone(stage: Stage) -> None:
@@ -28,7 +31,7 @@ async def acquire_alone(stage: Stage) -> None:
     app = await stage.app()
     stage.sessions["s1"] = None
     stage.look_at(app)
-    await stage.world.acquire(app, "s1")
+    await had(stage, app)
 
 
 async def acquire_live(stage: Stage) -> None:
@@ -37,7 +40,7 @@ async def acquire_live(stage: Stage) -> None:
     first, second = await stage.app(), await stage.app()
     box_id = await stage.given(first, keep=True)
     stage.look_at(second)
-    same(stage, box_id, await stage.world.acquire(second, "s1"))
+    await had(stage, second, box_id=box_id)
 
 
 async def acquire_together(stage: Stage) -> None:
@@ -46,14 +49,18 @@ async def acquire_together(stage: Stage) -> None:
     first, second = await stage.app(), await stage.app()
     stage.sessions["s1"] = None
     stage.look_at(second)
-    got: list[Outcome] = []
+    got: list[str | None] = []
 
     async def one(app: Member) -> None:
-        got.append(await stage.world.acquire(app, "s1"))
+        outcome = await had(stage, app)
+        if outcome.session is not None:
+            got.append(outcome.session.container_id)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(one, first)
         tasks.start_soon(one, second)
+    if len(set(got)) > 1 and stage.spoil.fault not in (Fault.STALL_BEFORE, Fault.STALL_AFTER):
+        stage.world.observer.wrong("S2", f"two callers at the same moment were given {got}")
 
 
 async def acquire_revives(stage: Stage) -> None:
@@ -62,7 +69,7 @@ async def acquire_revives(stage: Stage) -> None:
     await stage.given(first)
     await anyio.sleep(TTL + 0.5)
     stage.look_at(second)
-    await stage.world.acquire(second, "s1")
+    await had(stage, second)
 
 
 async def acquire_after_dead_spawner(stage: Stage) -> None:
@@ -73,7 +80,7 @@ async def acquire_after_dead_spawner(stage: Stage) -> None:
     await stage.until(lambda: bool(stage.world.engines["h1"].boxes))
     first.kill()
     stage.look_at(second)
-    await stage.world.acquire(second, "s1")
+    await had(stage, second)
 
 
 async def acquire_after_loss(stage: Stage) -> None:
@@ -83,7 +90,7 @@ async def acquire_after_loss(stage: Stage) -> None:
     stage.world.redis.direct(b"FLUSHALL")
     stage.world.observer.lost_data("FLUSHALL")
     stage.look_at(second)
-    same(stage, box_id, await stage.world.acquire(second, "s1"))
+    await had(stage, second, box_id=box_id)
 
 
 async def acquire_after_death(stage: Stage) -> None:
@@ -93,7 +100,7 @@ async def acquire_after_death(stage: Stage) -> None:
     stage.world.observer.excuse("s1", "its container died")
     stage.world.engines["h1"].die(box_id)
     stage.look_at(second)
-    await stage.world.acquire(second, "s1")
+    await had(stage, second)
 
 
 async def acquire_cannot_start(stage: Stage) -> None:
@@ -103,5 +110,5 @@ async def acquire_cannot_start(stage: Stage) -> None:
     stage.world.engines["h1"].start_error = "exec: no such file"
     stage.sessions["s1"] = None
     stage.look_at(app)
-    await stage.world.acquire(app, "s1")
+    await refused(stage, app, SpawnFailed)
     stage.world.engines["h1"].start_error = ""

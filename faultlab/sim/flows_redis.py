@@ -6,9 +6,15 @@ afterwards (`sweep`). The invariant: the kept session keeps its container, the a
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import anyio
 
+from faultlab.sim.outcomes import torn_down
 from faultlab.sim.stage import TTL, Stage
+
+if TYPE_CHECKING:
+    from faultlab.sim.members import Member
 
 
 async def redis_restarts(stage: Stage) -> None:
@@ -26,7 +32,7 @@ async def redis_restarts(stage: Stage) -> None:
     world.redis.restart(data)
     world.observer.lost_data("restart")
     world.network.down = False
-    await stage.until(lambda: stage.gone("abandoned"))
+    await torn_down(stage, session="abandoned")
 
 
 async def redis_is_flushed(stage: Stage) -> None:
@@ -40,7 +46,7 @@ async def redis_is_flushed(stage: Stage) -> None:
     stage.look_at(reactor)
     world.redis.direct(b"FLUSHALL")
     world.observer.lost_data("FLUSHALL")
-    await stage.until(lambda: stage.gone("abandoned"), 120)
+    await torn_down(stage, session="abandoned", limit=120)
 
 
 async def redis_fails_over(stage: Stage) -> None:
@@ -68,7 +74,7 @@ async def clock_is_set(stage: Stage) -> None:
     stage.look_at(reactor)
     stage.world.observer.lost_data("clock")
     stage.world.clock.jump(3600)
-    await stage.until(lambda: stage.gone("abandoned"))
+    await torn_down(stage, session="abandoned")
 
 
 async def clock_stands(stage: Stage) -> None:
@@ -79,13 +85,13 @@ async def clock_stands(stage: Stage) -> None:
     await stage.given(app, "abandoned")
     await anyio.sleep(1)
     stage.look_at(reactor)
+    written = stage.written()
     stage.world.clock.stop()
     await anyio.sleep(TTL * 0.97)
     stage.world.observer.lost_data("clock")
     stage.world.clock.go_on(caught_up=True)
-    await stage.until(lambda: stage.gone("abandoned"))
-    if not reactor.alive:
-        stage.kept.clear()  # who saw it wrote nothing down: to the next reactor all has been well
+    await torn_down(stage, session="abandoned")
+    _note_unwritten(stage, reactor, written)
 
 
 async def heartbeat_is_evicted(stage: Stage) -> None:
@@ -112,7 +118,7 @@ async def redis_refuses_writes(stage: Stage) -> None:
     await anyio.sleep(TTL * 1.5)
     world.observer.lost_data("refused writes")
     world.redis.mode = ""
-    await stage.until(lambda: stage.gone("abandoned"))
+    await torn_down(stage, session="abandoned")
 
 
 async def redis_is_frozen(stage: Stage) -> None:
@@ -124,11 +130,16 @@ async def redis_is_frozen(stage: Stage) -> None:
     await stage.given(app, "abandoned")
     await anyio.sleep(1)
     stage.look_at(reactor)
+    written = stage.written()
     world.network.frozen = True
     await anyio.sleep(TTL * 1.5)
     world.observer.lost_data("frozen")
     world.redis.cycle()
     world.network.thaw()
-    await stage.until(lambda: stage.gone("abandoned"))
-    if not reactor.alive:
-        stage.kept.clear()  # who saw it wrote nothing down: to the next reactor all has been well
+    await torn_down(stage, session="abandoned")
+    _note_unwritten(stage, reactor, written)
+
+
+def _note_unwritten(stage: Stage, reactor: Member, before: tuple[bytes, bytes]) -> None:
+    # To the next reactor all has been well, where the one that saw the standstill was killed before it wrote it down.
+    stage.unwritten = not reactor.alive and stage.written() == before

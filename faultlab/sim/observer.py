@@ -55,6 +55,8 @@ class Observer:
     handed: dict[Spawned, str] = field(default_factory=dict[Spawned, str])
     pointing: dict[str, list[Pointing]] = field(default_factory=dict[str, list[Pointing]])
     ends: dict[Spawned, int] = field(default_factory=dict[Spawned, int])
+    ended_as: dict[str, str] = field(default_factory=dict[str, str])
+    """Why a session last ended, as the audit stream says."""
     wrong_ttl: dict[bytes, float] = field(default_factory=dict[bytes, float])
     heard: dict[str, float] = field(default_factory=dict[str, float])
     writes: dict[str, int] = field(default_factory=dict[str, int])
@@ -172,6 +174,7 @@ class Observer:
             if event == "ended":
                 spawned = (session, int(entry[b"generation"]))
                 self.ends[spawned] = self.ends.get(spawned, 0) + 1
+                self.ended_as[session] = entry.get(b"reason", b"").decode()
                 if self.ends[spawned] > 1:
                     self.wrong("S4", f"{session} ended {self.ends[spawned]} times in one generation")
 

@@ -51,6 +51,9 @@ STALE = 4.5
 LATE = 8.0
 """Seconds after which a late request is carried out: beyond that time-out."""
 PUSH_FAULTS = (Fault.DROP_PUSH, Fault.REPEAT_PUSH)
+AT_ONCE_FAULTS = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.STALL_BEFORE, Fault.STALL_AFTER, Fault.STALE)
+"""Those after which somebody may ask for the session while whoever was struck is dead, stands still, or has yet to hear
+an answer that is no longer true."""
 CALL_FAULTS = tuple(fault for fault in Fault if fault not in (*PUSH_FAULTS, Fault.NONE))
 
 
@@ -66,6 +69,8 @@ class Ports:
     at: int = 0
     """The fault's number, beginning with 1; of calls or of pushes, as the fault is."""
     fired: str = ""
+    on_fired: Callable[[], object] = lambda: None
+    """Called when the fault befalls a call, before it takes effect."""
     watchers: list[Callable[[str, str], None]] = field(default_factory=list[Callable[[str, str], None]])
     """Told of each call: process and label."""
 
@@ -78,6 +83,7 @@ class Ports:
         self.calls.append(label)
         if self.fault in CALL_FAULTS and len(self.calls) == self.at:
             self.fired = label
+            self.on_fired()
             return self.fault
         return Fault.NONE
 

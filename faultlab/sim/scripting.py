@@ -22,7 +22,16 @@ lua51: Any = _lua51  # its stubs are those of the newest Lua
 _GLUE = b"""
 local py_call, py_sha = ...
 redis = {}
-function redis.call(...) return py_call(...) end
+function redis.call(...)
+  local refused, reply = py_call(...)
+  if refused then error({ err = refused }, 0) end
+  return reply
+end
+function run(chunk)
+  local done, answer = pcall(chunk)
+  if not done and type(answer) ~= 'table' then answer = { err = 'ERR ' .. tostring(answer) } end
+  return done, answer
+end
 function redis.error_reply(text)
   if string.sub(text, 1, 1) == '-' then text = string.sub(text, 2) end
   if not string.find(text, ' ') then text = 'ERR ' .. text end
@@ -86,15 +95,20 @@ class Lua:
         self._globals[b"KEYS"] = self._table(list(keys))
         self._globals[b"ARGV"] = self._table(list(args))
         try:
-            return self._from_lua(chunk())
-        except lua51.LuaError as error:
-            raise RefusedError(f"ERR {error} script: {_sha1(body).decode()}, on @user_script:0.") from error
+            done, answer = self._globals[b"run"](chunk)
         finally:
             self._caller = None
+        if done:
+            return self._from_lua(answer)
+        raise RefusedError(f"{answer[b'err'].decode()} script: {_sha1(body).decode()}, on @user_script:0.")
 
-    def _call(self, *args: Any) -> Any:
+    def _call(self, *args: Any) -> tuple[Any, Any]:
+        """Return what was refused, or the reply: an error of a command is one of the script, which may catch it."""
         assert self._caller is not None
-        return self._to_lua(self._caller([_argument(arg) for arg in args]))
+        try:
+            return None, self._to_lua(self._caller([_argument(arg) for arg in args]))
+        except RefusedError as error:
+            return str(error).encode(), None
 
     def _to_lua(self, reply: Reply) -> Any:
         match reply:

@@ -7,6 +7,7 @@ heartbeat and an end work afterwards.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,10 @@ import anyio
 from faultlab.sim.flows import FLOWS, plan_of
 from faultlab.sim.members import Member
 from faultlab.sim.observer import CLAIM_LEASE
-from faultlab.sim.ports import CALL_FAULTS, LATE, PUSH_FAULTS, STALL, Fault
+from faultlab.sim.outcomes import served_at_once
+from faultlab.sim.ports import AT_ONCE_FAULTS, CALL_FAULTS, LATE, PUSH_FAULTS, STALL, Fault
 from faultlab.sim.stage import TTL, Spoil, Stage
+from faultlab.sim.wire import NOWHERE
 from faultlab.sim.world import World
 
 SETTLE = 200.0
@@ -39,10 +42,13 @@ class Run:
     digest: str
     wrong: tuple[str, ...]
     trace: tuple[str, ...] = ()
+    excused: int = 0
+    served: float = 0.0
 
     def __str__(self) -> str:
         """Return one line."""
-        what = f"{self.spoil.fault} at {self.spoil.at} ({self.call})"
+        at_once = ", asked for at once" if self.spoil.at_once else ""
+        what = f"{self.spoil.fault} at {self.spoil.at} ({self.call}){at_once}"
         return f"{self.flow} seed {self.seed}: {what}: {'; '.join(self.wrong)}"
 
 
@@ -54,6 +60,10 @@ class Tally:
     calls: int = 0
     pushes: int = 0
     faults: Counter[str] = field(default_factory=Counter[str])
+    excused: int = 0
+    """Kept sessions that were lost because nobody was left to write down that Redis stood still."""
+    served: float = 0.0
+    """The longest that somebody waited who asked as soon as the fault befell."""
     failed: list[Run] = field(default_factory=list[Run])
 
     def add(self, other: Tally) -> None:
@@ -62,14 +72,21 @@ class Tally:
         self.calls += other.calls
         self.pushes += other.pushes
         self.faults.update(other.faults)
+        self.excused += other.excused
+        self.served = max(self.served, other.served)
         self.failed += other.failed
 
 
 async def play(world: World, name: str, spoil: Spoil) -> Stage:
     """Let a flow play, and judge what is left of it."""
     stage = Stage(world, spoil)
+    asked: list[asyncio.Task[None]] = []
+    if spoil.at_once:
+        stage.on_fired = lambda: asked.append(world.loop.create_task(served_at_once(stage), context=NOWHERE.copy()))
     with anyio.move_on_after(600) as limit:
         await FLOWS[name](stage)
+        for task in asked:
+            await task
     if limit.cancelled_caught:
         world.observer.wrong("L3", "the flow did not end")
     world.ports.counting = False
@@ -91,7 +108,7 @@ async def afterwards(stage: Stage) -> None:
     took = await world.settle(SETTLE)
     for session, box_id in stage.kept.items():
         if box_id not in observer.running(session):
-            observer.wrong("S1", f"{session}: its client kept it, and lost {box_id[:6]}")
+            stage.lost(session, box_id)
     stage.kept.clear()
     if took is None:
         observer.wrong("L3", f"not settled after {SETTLE:.0f} s: {', '.join(world.unsettled())}")
@@ -126,19 +143,24 @@ async def _had_again(stage: Stage, app: Member, session: str) -> None:
 
 def run_one(name: str, seed: int, spoil: Spoil) -> tuple[World, Run]:
     """Play a flow with one fault."""
-    world, _ = World.run(plan_of(name, seed), lambda world: play(world, name, spoil))
+    world, stage = World.run(plan_of(name, seed), lambda world: play(world, name, spoil))
     wrong = [str(violation) for violation in world.observer.violations]
     if spoil.fault is not Fault.NONE and not world.ports.fired:
         wrong.append("the fault never fired")
-    run = Run(name, seed, spoil, world.ports.fired, world.digest, tuple(wrong), tuple(world.trace) if wrong else ())
+    trace = tuple(world.trace) if wrong else ()
+    fired, served = world.ports.fired, stage.served
+    run = Run(name, seed, spoil, fired, world.digest, tuple(wrong), trace, stage.excused, served)
     return world, run
 
 
 def spoils(calls: int, pushes: int, faults: Sequence[Fault]) -> Iterator[Spoil]:
-    """Yield each fault at each call."""
+    """Yield each fault at each call; those of one process once more, with somebody who asks at once."""
     for fault in faults:
         for at in range(1, (pushes if fault in PUSH_FAULTS else calls) + 1):
             yield Spoil(fault, at)
+    for fault in AT_ONCE_FAULTS:
+        for at in range(1, calls + 1):
+            yield Spoil(fault, at, at_once=True)
 
 
 def sweep_flow(name: str, seed: int, *, every: int = 1, first: int = 0) -> Tally:
@@ -155,7 +177,9 @@ def sweep_flow(name: str, seed: int, *, every: int = 1, first: int = 0) -> Tally
             continue
         _, run = run_one(name, seed, spoil)
         tally.runs += 1
-        tally.faults[spoil.fault.value] += 1
+        tally.faults[spoil.fault.value + " at once" * spoil.at_once] += 1
+        tally.excused += run.excused
+        tally.served = max(tally.served, run.served)
         if run.wrong:
             tally.failed.append(run)
     return tally
