@@ -1,1 +1,1 @@
-"""Measurements, each beside its limit, measured in the same run."""
+"""Measurements of the product beside the limits and the peers: `python -m bench NAME` or `python -m bench all`."""
