@@ -45,6 +45,7 @@ def _size(run: Run, place: Scene, sheet: Sheet, count: int) -> None:
         sheet.add(f"{who}reactor, more memory than with none", memory(sidecar.pid) - empty_mb, "MB")
         stream = cast("int | None", place.client.execute_command("MEMORY", "USAGE", "mcp:events")) or 0
         sheet.add(f"{who}capped audit stream, beside", stream / 1024, "KB")
+        sidecar.end()  # before its engine does
     if count > 100_000:  # noqa: PLR2004 (a reconcile of more is not asked for)
         return
     run.say("the same, with a reactor that has compared them all")

@@ -25,7 +25,7 @@ def measure(run: Run) -> Sheet:
             env=place.env,
             noop=False,
             processes=count,
-            lead_s=run.sized(12.0, 4.0),
+            lead_s=run.sized(20.0, 4.0),
             start_delay=0,
             id="wanted-by-all",
             results=str(results),
