@@ -51,6 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     soak.add_argument("--hours", type=float, default=10)
     soak.add_argument("--seed", type=int, default=1)
     soak.add_argument("--trace", type=Path, default=Path("soak-traces"), help="where traces of failed epochs go")
+    recheck = verbs.add_parser("recheck", help="one epoch of a soak again, with its history; 1 while it still fails")
+    recheck.add_argument("epoch", type=int, help="its seed, as the soak names it")
+    recheck.add_argument("--hours", type=float, default=EPOCH_HOURS)
     edge = verbs.add_parser("edge", help="heartbeats that race the deadline")
     edge.add_argument("--trials", type=int, default=100_000)
     edge.add_argument("--seed", type=int, default=1)
@@ -59,7 +62,10 @@ def main(argv: list[str] | None = None) -> int:
     asked = parser.parse_args(argv)
     logging.disable(logging.CRITICAL)
     began = time.monotonic()
-    code = {"sweep": _sweep, "one": _one, "soak": _soak, "edge": _edge, "digest": _digest}[asked.verb](asked)
+    verb = {
+        "sweep": _sweep, "one": _one, "soak": _soak, "recheck": _recheck, "edge": _edge, "digest": _digest,
+    }[asked.verb]  # fmt: skip
+    code = verb(asked)
     print(f"{time.monotonic() - began:.0f} s")
     return code
 
@@ -118,6 +124,13 @@ def _soak(asked: argparse.Namespace) -> int:
     print(", ".join(f"{name} {number}" for name, number in sorted(faults.items())))
     print(f"longest time to settle {longest:.0f} s; epochs with a violation: {failed}")
     return bool(failed)
+
+
+def _recheck(asked: argparse.Namespace) -> int:
+    epoch = run_epoch(asked.epoch, asked.hours)
+    print("\n".join(epoch.trace))
+    print(f"epoch {epoch.seed}, digest {epoch.digest}: {'; '.join(epoch.wrong) or 'nothing is wrong'}")
+    return bool(epoch.wrong)
 
 
 def _epoch(hours: float, seed: int) -> Epoch:

@@ -5,7 +5,7 @@ What this is: the table that a sweep walks through. What it is not: a flow. The 
 
 from __future__ import annotations
 
-from faultlab.sim import flows_in, flows_out, flows_redis
+from faultlab.sim import flows_hosts, flows_in, flows_out, flows_redis, flows_repair
 from faultlab.sim.members import Plan
 from faultlab.sim.stage import TTL, Flow
 
@@ -40,11 +40,19 @@ FLOWS: dict[str, Flow] = {
         flows_redis.heartbeat_is_evicted,
         flows_redis.redis_refuses_writes,
         flows_redis.redis_is_frozen,
+        flows_hosts.host_is_forgotten,
+        flows_hosts.host_is_renamed,
+        flows_hosts.terminated_from_afar,
+        flows_hosts.terminated_for_another_host,
+        flows_repair.reconcile_is_braked,
+        flows_repair.quarantine_is_resumed,
     )
 }
+TWO_HOSTS = ("host_is_forgotten", "terminated_from_afar", "terminated_for_another_host")
 
 
 def plan_of(name: str, seed: int) -> Plan:
     """Return the world of a flow."""
     lifetime = TTL * 1.5 if name == "reaches_its_hard_end" else None
-    return Plan(seed=seed, ttl=TTL, janitor_every=20, max_lifetime=lifetime)
+    hosts = ("h1", "h2") if name in TWO_HOSTS else ("h1",)
+    return Plan(seed=seed, hosts=hosts, ttl=TTL, janitor_every=20, max_lifetime=lifetime)

@@ -22,7 +22,7 @@ LONG = 120.0
 """Seconds in which every call has answered: a stall, and the time that the call may take."""
 
 
-def _passes(stage: Stage, error: BaseException | None) -> bool:
+def passes(stage: Stage, error: BaseException | None) -> bool:
     """Whether a caller is told to try again for no other reason than the fault of this run."""
     match stage.spoil.fault:
         case Fault.STALL_BEFORE | Fault.STALL_AFTER:
@@ -37,7 +37,7 @@ async def had(stage: Stage, app: Member, session: str = "s1", *, box_id: str = "
     """Acquire as the process that is looked at; it has to be given the session, in `box_id` where that is said."""
     observer = stage.world.observer
     outcome = await stage.world.acquire(app, session, limit=LONG)
-    if outcome.session is None and app.alive and _passes(stage, outcome.error):
+    if outcome.session is None and app.alive and passes(stage, outcome.error):
         outcome = await stage.world.acquire(app, session, limit=SERVED)
     if outcome.session is None:
         if app.alive:
@@ -50,7 +50,7 @@ async def had(stage: Stage, app: Member, session: str = "s1", *, box_id: str = "
 async def refused(stage: Stage, app: Member, error: type[BaseException], session: str = "s1") -> None:
     """Acquire what cannot be had: the caller is told why, and nothing is left."""
     outcome = await stage.world.acquire(app, session, limit=LONG)
-    if not app.alive or _passes(stage, outcome.error):
+    if not app.alive or passes(stage, outcome.error):
         return
     if not isinstance(outcome.error, error):
         stage.world.observer.wrong("D12", f"an acquire of {session} ended with {outcome!r}, not {error.__name__}")
@@ -60,7 +60,7 @@ async def put_to_an_end(stage: Stage, app: Member, box_id: str, session: str = "
     """Terminate: once it returns, the container is gone."""
     observer, world = stage.world.observer, stage.world
     outcome = await world.terminate(app, session, LONG)
-    if outcome.error is not None and _passes(stage, outcome.error):
+    if outcome.error is not None and passes(stage, outcome.error):
         outcome = await world.terminate(app, session, LONG)
     if not app.alive:
         return
@@ -118,4 +118,4 @@ def well(stage: Stage) -> bool:
     """Whether what the flow itself did to Redis or to the engine is over: from then on a session can be had."""
     world = stage.world
     broken = world.network.down or world.network.frozen or world.redis.mode or world.clock.standing
-    return not broken and not any(engine.start_error for engine in world.engines.values())
+    return not broken and not stage.barred and not any(engine.start_error for engine in world.engines.values())

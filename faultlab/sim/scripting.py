@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lupa import lua51 as _lua51
 
+from faultlab.sim.admission import WRONG_TYPE
 from faultlab.sim.replies import Refusal, RefusedError, Reply, Status
+from faultlab.sim.store import WrongTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +62,9 @@ class Lua:
 
     def __init__(self) -> None:
         """Start a state with the `redis` table."""
-        self._lua: Any = lua51.LuaRuntime(encoding=None, register_eval=False, register_builtins=False)
+        self._lua: Any = lua51.LuaRuntime(
+            encoding=None, register_eval=False, register_builtins=False, unpack_returned_tuples=True
+        )
         self._table: Any = self._lua.table_from
         self._caller: Caller | None = None
         self._compiled: dict[bytes, tuple[Any, ScriptFlags]] = {}
@@ -109,6 +113,8 @@ class Lua:
             return None, self._to_lua(self._caller([_argument(arg) for arg in args]))
         except RefusedError as error:
             return str(error).encode(), None
+        except WrongTypeError:
+            return WRONG_TYPE.encode(), None
 
     def _to_lua(self, reply: Reply) -> Any:
         match reply:

@@ -42,6 +42,10 @@ class Stage:
     kept: dict[str, str] = field(default_factory=dict[str, str])
     """Sessions whose client goes on beating, with the container that it was given."""
     target: Member | None = None
+    home: str = "h1"
+    """Where those who come later start."""
+    barred: bool = False
+    """The sessions cannot be had for a reason that is no fault of the run's."""
     unwritten: bool = False
     """Redis stood still, and every reactor that saw it was killed before it wrote that down."""
     excused: int = 0
@@ -50,15 +54,15 @@ class Stage:
     served: float = 0.0
     """Seconds until a session was had by somebody who asked for it as soon as the fault befell."""
 
-    async def reactor(self, host: str = "h1") -> Member:
+    async def reactor(self, host: str = "") -> Member:
         """Start a sidecar and wait for it."""
-        member = self.world.reactor(host)
+        member = self.world.reactor(host or self.home)
         await self.world.ready(member)
         return member
 
-    async def app(self, host: str = "h1") -> Member:
+    async def app(self, host: str = "") -> Member:
         """Start an application and wait for it."""
-        member = self.world.app(host)
+        member = self.world.app(host or self.home)
         await self.world.ready(member)
         return member
 
@@ -76,6 +80,17 @@ class Stage:
         """Let a client beat from here on, and acquire again when it hears 0."""
         self.kept[session] = box_id
         self.world.loop.create_task(self._keeping(app, session, box_id), context=NOWHERE.copy())
+
+    def only_beats(self, session: str, box_id: str) -> None:
+        """Let a client beat from here on that never asks for its session again: it relies on its heartbeats."""
+        self.kept[session] = box_id
+
+        async def beating() -> None:
+            while session in self.kept:
+                await anyio.sleep(TTL / 3)
+                self.world.beat(session, TTL)
+
+        self.world.loop.create_task(beating(), context=NOWHERE.copy())
 
     async def _keeping(self, app: Member, session: str, box_id: str) -> None:
         # A client goes on beating while its application asks for the session again.

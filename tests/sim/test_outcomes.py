@@ -3,6 +3,7 @@
 import pytest
 
 from faultlab.sim import flows, outcomes
+from faultlab.sim.members import Member
 from faultlab.sim.outcomes import had, put_to_an_end, torn_down
 from faultlab.sim.ports import Fault
 from faultlab.sim.stage import Flow, Spoil, Stage
@@ -73,6 +74,31 @@ def test_a_terminate_that_returns_before_the_container_is_gone_is_a_violation(mo
         await put_to_an_end(stage, app, other)
 
     assert play(monkeypatch, scene) == ["L1"]
+
+
+def test_a_reconcile_without_a_brake_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve orphans go, and nobody agreed to it."""
+
+    def never(*_: object) -> str:
+        return ""
+
+    monkeypatch.setattr("reactor.reconcile.brake", never)
+    assert set(wrong("reconcile_is_braked")) == {"BRAKE"}
+
+
+def test_a_quarantine_that_is_not_written_down_costs_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flow depends on what the killed reactor left: without it, the next one ends a session that is kept."""
+    kill = Member.kill
+
+    def kill_and_forget(member: Member) -> None:
+        kill(member)
+        seen = member.world.redis.store.data[b"mcp:host:h1:seen"]
+        assert isinstance(seen, dict)
+        for name in (b"quarantine", b"quarantine_at", b"outage", b"outage_at", b"outage_ms"):
+            seen.pop(name, None)
+
+    monkeypatch.setattr(Member, "kill", kill_and_forget)
+    assert "S1" in wrong("quarantine_is_resumed")
 
 
 def test_a_standstill_is_excused_only_where_nobody_wrote_it_down() -> None:

@@ -1,9 +1,15 @@
 """The simulation: the same seed is the same history, and the product's flows withstand what it does to them."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
+from faultlab.sim.__main__ import main
 from faultlab.sim.edge import run_edge
 from faultlab.sim.flows import FLOWS
+from faultlab.sim.observer import Observer
 from faultlab.sim.ports import CALL_FAULTS, Fault
 from faultlab.sim.soak import run_epoch
 from faultlab.sim.stage import Spoil
@@ -22,6 +28,41 @@ def test_a_seed_gives_the_same_digest_twice(name: str) -> None:
 def test_a_soak_gives_the_same_digest_twice() -> None:
     """With random clients and random faults as well."""
     assert run_epoch(7, 0.02).digest == run_epoch(7, 0.02).digest
+
+
+def test_a_seed_gives_the_same_digest_in_every_process() -> None:
+    """Neither the order in which Python hashes, nor anything else of a process, has a part in a history."""
+    program = (
+        "from faultlab.sim.soak import run_epoch; from faultlab.sim.sweep import run_one; "
+        "from faultlab.sim.stage import Spoil; "
+        "print(run_epoch(7, 0.005).digest, run_one('acquire_together', 5, Spoil())[1].digest)"
+    )
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True, check=True, text=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    assert told[0] == told[1]
+    assert len(told[0].split()) == 2
+
+
+def test_a_run_that_fails_says_so_to_whoever_started_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`one` and `recheck` end with 1 as long as what they play again still fails, and with its history."""
+    assert main(["one", "acquire_new"]) == 0
+    assert main(["recheck", "7", "--hours", "0.005"]) == 0
+
+    def answered(observer: Observer, *_: object) -> None:
+        observer.wrong("S7", "made up")
+
+    monkeypatch.setattr(Observer, "answered", answered)
+    assert main(["one", "acquire_new"]) == 1
+    assert main(["recheck", "7", "--hours", "0.005"]) == 1
+    assert capsys.readouterr().out.count("VIOLATION S7 made up") >= 2
 
 
 def test_two_seeds_give_two_histories() -> None:
