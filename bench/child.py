@@ -49,6 +49,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env={**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+                cwd=ROOT,  # `-m` looks there first
                 start_new_session=True,
             )
         self._rest = b""

@@ -52,6 +52,7 @@ def _hot(run: Run, place: Scene, sheet: Sheet) -> None:
         sheet.add(f"hot, {who}: p99", median([float(pair[1]["p99_ms"]) for pair in pairs]), "ms")
         sheet.add(f"limit: GET, {who}: p50", get, "ms")
         sheet.add(f"hot, {who}, of a GET", ratio(hot, get), "x", most=HOT_FACTOR)
+        sheet.add(f"hot, {who}: calls that failed", sum(float(pair[1]["failed"]) for pair in pairs), most=0)
 
 
 def _cold(run: Run, place: Scene, sheet: Sheet) -> None:

@@ -61,6 +61,7 @@ def measure(run: Run) -> Sheet:
     for name in ("heartbeat", "acquire"):
         sheet.add(f"{name} meanwhile, p50", busy[name]["p50_ms"], "ms")
         sheet.add(f"{name} meanwhile, p99", busy[name]["p99_ms"], "ms")
+        sheet.add(f"{name} meanwhile: calls that failed", busy[name]["failed"], most=0)
         times = ratio(busy[name]["p50_ms"], calm[name]["p50_ms"])
         sheet.add(f"{name} meanwhile, of its calm p50", times, "x", most=2 if name == "heartbeat" else None)
     sheet.add("limit: redis-py receives as many events", alone["took_s"], "s")

@@ -56,6 +56,7 @@ def measure(run: Run) -> Sheet:
     for name in ("heartbeat", "acquire"):
         sheet.add(f"{name} meanwhile, p50", busy[name]["p50_ms"], "ms")
         sheet.add(f"{name} meanwhile, p99", busy[name]["p99_ms"], "ms")
+        sheet.add(f"{name} meanwhile: calls that failed", busy[name]["failed"], most=0)
         sheet.add(f"{name} meanwhile, of its calm p50", ratio(busy[name]["p50_ms"], calm[name]["p50_ms"]), "x", most=2)
     return sheet
 

@@ -7,6 +7,7 @@ What it is not: the reactor. The invariant: ours and the plain round trip are ti
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,7 @@ from bench.noop import NoopRuntime
 from bench.stats import percentile
 from bench.talk import Ear, Message, job, say
 from reactor import SessionManager, Settings
+from reactor.errors import ReactorError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,30 +25,54 @@ if TYPE_CHECKING:
 EVERY_S = 0.01
 
 
-def summary(took: list[float]) -> dict[str, float]:
-    """Return how long things took, in ms."""
+def summary(took: list[float], failed: int = 0) -> dict[str, float]:
+    """Return how long things took, in ms, and how many calls failed, which took no time that counts."""
     return {
         "n": len(took),
+        "failed": failed,
         "p50_ms": percentile(took, 0.5),
         "p99_ms": percentile(took, 0.99),
         "worst_ms": max(took, default=0.0),
     }
 
 
-async def repeated(call: Callable[[], Awaitable[object]], callers: int, each: int) -> list[float]:
-    """Let callers call one after another, `each` times, all callers at once; returns how long each call took (ms)."""
-    took: list[float] = []
+class Timed:
+    """How long the calls of one kind took, and how many failed."""
+
+    def __init__(self, call: Callable[[], Awaitable[object]]) -> None:
+        """Take what to call."""
+        self._call = call
+        self._took: list[float] = []
+        self._failed = 0
+
+    async def once(self) -> None:
+        """Call once."""
+        began = time.perf_counter()
+        try:
+            await self._call()
+        except ReactorError as error:
+            self._failed += 1
+            print(error, file=sys.stderr)
+        else:
+            self._took.append((time.perf_counter() - began) * 1000)
+
+    def summary(self) -> dict[str, float]:
+        """Return what there is to say."""
+        return summary(self._took, self._failed)
+
+
+async def repeated(call: Callable[[], Awaitable[object]], callers: int, each: int) -> dict[str, float]:
+    """Let callers call one after another, `each` times, all callers at once; returns how long that took."""
+    timed = Timed(call)
 
     async def caller() -> None:
         for _ in range(each):
-            began = time.perf_counter()
-            await call()
-            took.append((time.perf_counter() - began) * 1000)
+            await timed.once()
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(callers):
             tasks.create_task(caller())
-    return took
+    return timed.summary()
 
 
 class Background:
@@ -54,14 +80,12 @@ class Background:
 
     def __init__(self, calls: dict[str, Callable[[], Awaitable[object]]]) -> None:
         """Begin."""
-        self._took: dict[str, list[float]] = {name: [] for name in calls}
-        self._tasks = [asyncio.create_task(self._keep(name, call)) for name, call in calls.items()]
+        self._timed = {name: Timed(call) for name, call in calls.items()}
+        self._tasks = [asyncio.create_task(self._keep(timed)) for timed in self._timed.values()]
 
-    async def _keep(self, name: str, call: Callable[[], Awaitable[object]]) -> None:
+    async def _keep(self, timed: Timed) -> None:
         while True:
-            began = time.perf_counter()
-            await call()
-            self._took[name].append((time.perf_counter() - began) * 1000)
+            await timed.once()
             await asyncio.sleep(EVERY_S)
 
     async def stop(self) -> dict[str, dict[str, float]]:
@@ -71,7 +95,7 @@ class Background:
         for result in await asyncio.gather(*self._tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
-        return {name: summary(took) for name, took in self._took.items()}
+        return {name: timed.summary() for name, timed in self._timed.items()}
 
 
 class Caller:
@@ -87,9 +111,9 @@ class Caller:
         """Do what is asked."""
         match asked["ask"]:
             case "hot":
-                return dict(summary(await repeated(lambda: self._manager.acquire(asked["id"]), *_times(asked))))
+                return dict(await repeated(lambda: self._manager.acquire(asked["id"]), *_times(asked)))
             case "get":
-                return dict(summary(await repeated(lambda: self._client.get("bench:get"), *_times(asked))))
+                return dict(await repeated(lambda: self._client.get("bench:get"), *_times(asked)))
             case "cold":
                 return await self._cold(asked["ids"], int(asked.get("hands", 1)))
             case "begin":
