@@ -7,7 +7,7 @@ never a refused password or permission, or a full Redis, which no quick repetiti
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 from tenacity import (
@@ -24,13 +24,30 @@ from tenacity import (
 from reactor.errors import OutOfMemory, PermissionRefused, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from datetime import timedelta
+
+T = TypeVar("T")
 
 
 def is_passing(error: BaseException) -> bool:
     """Whether a repetition can help: the other side did not answer, was loading, failing over or restarting."""
     return isinstance(error, Unavailable) and not isinstance(error, (PermissionRefused, OutOfMemory))
+
+
+async def persisted(call: Callable[[], Awaitable[T]], policy: Callable[[], AsyncRetrying]) -> T:
+    """Call once, and again by a policy after a failure; the policy is not made before, it costs a round trip's time."""
+    try:
+        return await call()
+    except Unavailable as error:
+        failed = [error]
+    async for attempt in policy():
+        with attempt:
+            if failed:
+                raise failed.pop()
+            return await call()
+    message = "unreachable: the policy re-raises"
+    raise AssertionError(message)
 
 
 def redis_policy() -> AsyncRetrying:

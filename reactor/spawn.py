@@ -20,7 +20,7 @@ from reactor.errors import AcquireTimeout, ImageMissing, ReactorError, SessionLo
 from reactor.keys import container_name
 from reactor.ready import wait_ready
 from reactor.registry import Superseded
-from reactor.retry import engine_policy
+from reactor.retry import engine_policy, persisted
 from reactor.runtime.protocol import ContainerGone, ContainerSpec, Labels, NameTaken
 from reactor.session import ContainerId, Detector, Session, SessionId, Token
 from reactor.teardown import ENGINE_LIMIT, end_exited
@@ -256,8 +256,4 @@ class Spawner:
 
 async def repeated(call: Callable[[], Awaitable[T]], limit: timedelta | None = None) -> T:
     """Return what the engine answers, asked again while it does not, for at most `limit`; then raises `Unavailable`."""
-    async for attempt in engine_policy(ENGINE_LIMIT if limit is None else limit):
-        with attempt:
-            return await call()
-    message = "unreachable: the policy re-raises"
-    raise AssertionError(message)
+    return await persisted(call, lambda: engine_policy(ENGINE_LIMIT if limit is None else limit))

@@ -8,16 +8,17 @@ asked for again, so a claim that a failover or a data loss took away removes not
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import anyio
 
-from reactor.beside import beside
+from reactor.beside import beside_long
 from reactor.errors import SessionLost, Unavailable
 from reactor.registry.verdicts import Claimed, Mode, Verdict
-from reactor.retry import engine_policy
+from reactor.retry import engine_policy, persisted
 from reactor.runtime.protocol import Removal
 from reactor.session import (
     ContainerId,
@@ -117,7 +118,8 @@ async def end_exited(
 
 async def carry_out(ways: Ways, session_id: SessionId, claim: Claimed, token: Token) -> Ended:
     """Do what a claim is the right to do. Errors as in `tear_down`."""
-    async with beside(_extending(ways.registry, session_id, token)):
+    third = ways.registry.terms.claim_lease.total_seconds() / 3
+    async with beside_long(_extending(ways.registry, session_id, token, third), third):
         try:
             targets = await _targets(ways, session_id, claim)
             removed = [target for target in targets if await _remove(ways, session_id, target, token)]
@@ -149,28 +151,34 @@ async def _targets(ways: Ways, session_id: SessionId, claim: Claimed) -> list[Co
 
 
 async def _remove(ways: Ways, session_id: SessionId, container_id: ContainerId, token: Token) -> bool:
-    async for attempt in engine_policy(ENGINE_LIMIT):
-        with attempt:
-            await ways.registry.extend(session_id, token)
-            if await ways.runtime.remove(container_id, grace=ways.stop_grace) is Removal.REMOVED:
-                return True
-            await ways.confirm_engine()
-            return False
-    message = "unreachable: the policy re-raises"
-    raise AssertionError(message)
+    async def once() -> bool:
+        await _ask_again(ways.registry, session_id, token)
+        if await ways.runtime.remove(container_id, grace=ways.stop_grace) is Removal.REMOVED:
+            return True
+        await ways.confirm_engine()
+        return False
+
+    return await persisted(once, lambda: engine_policy(ENGINE_LIMIT))
+
+
+async def _ask_again(registry: SessionRegistry, session_id: SessionId, token: Token) -> None:
+    """Extend the claim, and once more where this process was stopped for so long that the answer is worth nothing."""
+    while True:
+        asked = anyio.current_time()
+        await registry.extend(session_id, token)
+        if anyio.current_time() - asked < registry.terms.claim_lease.total_seconds():
+            return
 
 
 def _extending(
-    registry: SessionRegistry, session_id: SessionId, token: Token
+    registry: SessionRegistry, session_id: SessionId, token: Token, every: float
 ) -> Callable[[], Coroutine[None, None, None]]:
     """Extend the claim again and again; one that was lost is found out by the next step of the teardown."""
 
     async def extend() -> None:
-        while True:
-            await anyio.sleep(registry.terms.claim_lease.total_seconds() / 3)
-            try:
+        with suppress(SessionLost, Unavailable):
+            while True:
                 await registry.extend(session_id, token)
-            except (SessionLost, Unavailable):
-                return
+                await anyio.sleep(every)
 
     return extend

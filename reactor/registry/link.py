@@ -7,7 +7,8 @@ that meets another run id than the trusted one is closed before its first comman
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -17,16 +18,23 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from reactor.errors import ConfigError, ForeignData, OutOfMemory, PermissionRefused, ReactorError, Unavailable
+from reactor.errors import ConfigError, OutOfMemory, Unavailable
+from reactor.registry.courier import Courier
+from reactor.registry.parcels import Group, Parcel, grouped
 from reactor.registry.pulse import Lane, Pulse, UnexpectedAnswer
 from reactor.registry.scripts import Script, load_script
 from reactor.registry.server import Server, parse_server
+from reactor.registry.translation import one_line, redis_errors, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from redis.asyncio.connection import AbstractConnection
+
+    from reactor.registry.scripts import Call
+
+    Args = Sequence[str | int] | Callable[[], Sequence[str | int]]
 
 CONNECT_TIMEOUT = 3.0
 COMMAND_TIMEOUT = 5.0
@@ -34,79 +42,12 @@ COMMAND_TIMEOUT = 5.0
 CLOSE_SECONDS = 1.0
 POOL_SIZE = 16
 
-
 READING = frozenset({Script.NEXT_DUE, Script.SAMPLE})
 """Scripts that write nothing: a Redis that refuses heartbeats answers them."""
 
 
 class RunIdChanged(UnexpectedAnswer):
     """The server is another process than the one that was witnessed; its evidence has to be looked at first."""
-
-
-_PASSING = (
-    "LOADING",
-    "MASTERDOWN",
-    "READONLY",
-    "MISCONF",
-    "NOREPLICAS",
-    "BUSY",
-    "TRYAGAIN",
-    "CLUSTERDOWN",
-    "UNKILLABLE",
-)
-
-
-@contextmanager
-def redis_errors(where: str) -> Generator[None]:
-    """Turn redis-py's errors into ours; `where` is the address for the message, without secrets."""
-    try:
-        yield
-    except ReactorError:
-        raise
-    except (exceptions.AuthenticationError, exceptions.AuthenticationWrongNumberOfArgsError) as error:
-        message = f"Redis at {where} refused the password: {error}; check REDIS_URL"
-        raise PermissionRefused(message) from error
-    except exceptions.NoPermissionError as error:
-        message = f"Redis at {where} lacks a permission: {error}; see users.acl"
-        raise PermissionRefused(message) from error
-    except exceptions.OutOfMemoryError as error:
-        message = f"Redis at {where} is out of memory (maxmemory); nothing was started"
-        raise OutOfMemory(message) from error
-    except exceptions.ResponseError as error:
-        raise _answered(error, where) from error
-    except (exceptions.RedisError, OSError, EOFError) as error:
-        message = f"cannot reach Redis at {where}: {_one_line(error)}; is it running, is REDIS_URL right?"
-        raise Unavailable(message) from error
-    except AttributeError as error:
-        if error.name != "_add_writer":
-            raise
-        # Python up to 3.13.5 says it so when it writes to a connection that was lost at this very moment.
-        message = f"cannot reach Redis at {where}: the connection was lost"
-        raise Unavailable(message) from error
-
-
-def _answered(error: exceptions.ResponseError, where: str) -> ReactorError:
-    # In a pipeline redis-py puts the command in front of what the server said, and says it as a tuple of one.
-    text = _one_line(error).rpartition("of pipeline caused error: ")[2].removeprefix("('").removesuffix("',)")
-    if isinstance(error, (exceptions.ReadOnlyError, exceptions.ClusterDownError)) or text.startswith(_PASSING):
-        return Unavailable(f"Redis at {where} cannot work now: {text}")
-    if text.startswith("WRONGTYPE"):
-        return ForeignData(
-            f"a key of ours in Redis at {where} has another type; it is left alone, look at it and DEL it"
-        )
-    if text.startswith("SCHEMA"):
-        return ForeignData(
-            f"{text.removeprefix('SCHEMA ').split(' script:')[0]}; it is left alone (newer version running?)"
-        )
-    if "OOM" in text:
-        return OutOfMemory(f"Redis at {where} is out of memory (maxmemory); nothing was started")
-    if "NOPERM" in text or "ACL failure" in text:
-        return PermissionRefused(f"Redis at {where} lacks a permission: {text}; see users.acl")
-    return UnexpectedAnswer(f"Redis at {where} refused: {text}")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def shown_address(url: str) -> str:
@@ -133,8 +74,9 @@ class RedisLink:
         try:
             self.client = self._client(POOL_SIZE, self._check_run_id)
         except ValueError as error:
-            message = f"REDIS_URL is not usable: {_one_line(error)}"
+            message = f"REDIS_URL is not usable: {one_line(error)}"
             raise ConfigError(message) from error
+        self._courier = Courier(self._send)
         self.database = int(self.client.connection_pool.connection_kwargs.get("db") or 0)
 
     def _client(self, size: int, connected: object) -> Redis:
@@ -185,7 +127,7 @@ class RedisLink:
             with self.lane(Lane.PROBE), redis_errors(self.where):
                 await client.ping()  # connects: only the question itself is timed
                 asked = now_ms()
-                reply = await client.eval(load_script(name).body, len(keys), *keys)
+                reply = await client.eval(load_script(name).body, len(keys), *keys, 1)
                 return asked, reply, now_ms()
         finally:
             await client.aclose()
@@ -200,9 +142,6 @@ class RedisLink:
     def lane(self, lane: Lane) -> AbstractContextManager[None]:
         """Note how the commands of the body fare, where anybody wants to know."""
         return nullcontext() if self.pulse is None else self.pulse.lane(lane)
-
-    def _lane_of(self, name: Script) -> AbstractContextManager[None]:
-        return nullcontext() if name in READING else self.lane(Lane.WRITES)
 
     def prober(self) -> Redis:
         """Return a client with one connection of its own, to the trusted server alone; the caller closes it."""
@@ -222,43 +161,68 @@ class RedisLink:
             retry=Retry(NoBackoff(), 0),
         )
 
-    async def run(self, name: Script, keys: Sequence[str], args: Sequence[str | int]) -> Any:
-        """Run one script once; every error is ours afterwards. The effect is unknown after `Unavailable`."""
-        script = load_script(name)
-        client = cast("Any", self.client)
-        with self._lane_of(name), redis_errors(self.where):
-            try:
-                return await client.evalsha(script.sha, len(keys), *keys, *args)
-            except exceptions.NoScriptError:
-                return await client.eval(script.body, len(keys), *keys, *args)
+    async def run(self, name: Script, keys: Sequence[str], args: Args) -> Any:
+        """Run one script once; every error is ours afterwards. The effect is unknown after `Unavailable`.
 
-    async def run_many(self, name: Script, calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]) -> list[Any]:
+        Scripts that are asked for at the same time travel together. `args` may be a function, called when it is sent.
+        """
+        return await self._courier.bring(Parcel(name, keys, args if callable(args) else partial(_given, args)))
+
+    async def run_many(self, name: Script, calls: Sequence[Call]) -> list[Any]:
         """Run one script many times in one round trip; an entry that Redis refused is returned as our error.
 
         Raises `Unavailable` where Redis could not work at all.
         """
-        script = load_script(name)
-        with self._lane_of(name), redis_errors(self.where):
-            replies = await self._pipelined(script.sha, calls)
-            if any(isinstance(reply, exceptions.NoScriptError) for reply in replies):
-                await cast("Any", self.client).script_load(script.body)
-                replies = await self._pipelined(script.sha, calls)
-            answers = [_answered(r, self.where) if isinstance(r, exceptions.ResponseError) else r for r in replies]
-            for answer in answers:
-                if isinstance(answer, Unavailable) and not isinstance(answer, UnexpectedAnswer):
-                    raise answer
-        return answers
+        return await self._send([Parcel(name, keys, partial(_given, args)) for keys, args in calls])
 
-    async def _pipelined(self, sha: str, calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]) -> list[Any]:
+    async def _send(self, parcels: Sequence[Parcel]) -> list[Any]:
+        groups = list(grouped(parcels))
+        lane = nullcontext() if all(group.script in READING for group in groups) else self.lane(Lane.WRITES)
+        with lane, redis_errors(self.where):
+            told: list[Any] = [None] * len(parcels)
+            for group, reply in zip(groups, await self._replies(groups), strict=True):
+                for place, answer in zip(group.places, group.answers(reply), strict=True):
+                    refused = isinstance(answer, exceptions.ResponseError)
+                    told[place] = translated(answer, self.where) if refused else answer
+            for answer in told:
+                if isinstance(answer, Unavailable) and not isinstance(answer, (UnexpectedAnswer, OutOfMemory)):
+                    raise answer
+            if all(isinstance(answer, OutOfMemory) for answer in told):
+                raise told[0]
+        return told
+
+    async def _replies(self, groups: Sequence[Group]) -> list[Any]:
+        """Send each group as one EVALSHA, all in one round trip; those that Redis does not know yet are sent again."""
+        replies = await self._pipelined(groups)
+        unknown = [at for at, reply in enumerate(replies) if isinstance(reply, exceptions.NoScriptError)]
+        if unknown:
+            for script in {groups[at].script for at in unknown}:
+                await cast("Any", self.client).script_load(load_script(script).body)
+            again = await self._pipelined([groups[at] for at in unknown])
+            for at, reply in zip(unknown, again, strict=True):
+                replies[at] = reply
+        return replies
+
+    async def _pipelined(self, groups: Sequence[Group]) -> list[Any]:
+        if len(groups) == 1:
+            try:
+                return [await cast("Any", self.client).evalsha(*groups[0].words)]
+            except exceptions.ResponseError as error:
+                return [error]
         pipe = cast("Any", self.client.pipeline(transaction=False))
-        for keys, args in calls:
-            pipe.evalsha(sha, len(keys), *keys, *args)
+        for group in groups:
+            pipe.evalsha(*group.words)
         return cast("list[Any]", await pipe.execute(raise_on_error=False))
 
     async def aclose(self) -> None:
         """Close every connection, in a cancelled task too. Twice is fine."""
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_SECONDS):
+            await self._courier.aclose()
             await self.client.aclose()
+
+
+def _given(args: Sequence[str | int]) -> Sequence[str | int]:
+    return args
 
 
 async def _introduce(connection: AbstractConnection) -> Server:

@@ -13,8 +13,8 @@ import anyio
 
 from reactor.errors import Unavailable
 from reactor.observation import ClockReading
-from reactor.registry.link import redis_errors
 from reactor.registry.pulse import Lane
+from reactor.registry.translation import redis_errors
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from reactor.errors import ForeignData, SessionNotFound, Unavailable
-from reactor.registry.link import RedisLink, RunIdChanged, redis_errors
+from reactor.registry.link import RedisLink, RunIdChanged
 from reactor.registry.records import Record, parse_record
-from reactor.retry import redis_policy
+from reactor.registry.translation import redis_errors
+from reactor.retry import persisted, redis_policy
 from reactor.session import State, from_ms, milliseconds
 
 if TYPE_CHECKING:
@@ -55,16 +56,15 @@ class Reader:
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeat an idempotent call over outages of a few seconds and over a change of the server."""
-        async for attempt in redis_policy():
-            with attempt:
-                try:
-                    with redis_errors(self.link.where):
-                        return await call()
-                except RunIdChanged:
-                    await self._settle()
-                    raise
-        message = "unreachable: the policy re-raises"
-        raise AssertionError(message)
+        return await persisted(lambda: self._try(call), redis_policy)
+
+    async def _try(self, call: Callable[[], Awaitable[T]]) -> T:
+        try:
+            with redis_errors(self.link.where):
+                return await call()
+        except RunIdChanged:
+            await self._settle()
+            raise
 
     async def heartbeat(self, session_id: SessionId) -> bool:
         """Send the session's EXPIRE, as a client would; False: the session is over or was never there."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 
 from reactor.errors import Unavailable
-from reactor.registry.link import redis_errors
+from reactor.registry.translation import redis_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

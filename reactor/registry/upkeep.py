@@ -156,7 +156,7 @@ class Upkeep(Reader):
 
     async def _run(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Any:
         async def send() -> Any:
-            reply = await self.link.run(script, keys, self._filled(args))
+            reply = await self.link.run(script, keys, lambda: self._filled(args))
             if reply == ["UNSURE"]:
                 await self._doubted()
             return reply

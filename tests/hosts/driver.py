@@ -69,7 +69,7 @@ def trapped_link(trap: Trap) -> type[RedisLink]:
     """Return a connection to Redis whose scripts are counted."""
 
     class Link(RedisLink):
-        async def run(self, name: Script, keys: Sequence[str], args: Sequence[str | int]) -> Any:
+        async def run(self, name: Script, keys: Sequence[str], args: Any) -> Any:
             trap.step()
             return await super().run(name, keys, args)
 

@@ -287,10 +287,10 @@ async def test_a_redis_that_goes_away_in_the_middle_is_said(scene: Scene, on_hos
     await _sessions(on_host("old"), engine, "s-1")
 
     class Failing(RedisLink):
-        async def run(self, name: Script, keys: object, args: object) -> object:
+        async def run(self, name: Script, keys: Any, args: Any) -> Any:
             if name is Script.REHOST:
                 raise Unavailable("gone")
-            return await super().run(name, keys, args)  # type: ignore[arg-type]
+            return await super().run(name, keys, args)
 
     with patch("reactor.crew.RedisLink", Failing), pytest.raises(Unavailable):
         async with open_crew(replace(on_host("new"), acquire_timeout=timedelta(seconds=1)), runtime=engine):

@@ -86,7 +86,7 @@ class HookedLink(RedisLink):
 
         self.after(name, lost)
 
-    async def run(self, name: Script, keys: Sequence[str], args: Sequence[str | int]) -> Any:
+    async def run(self, name: Script, keys: Sequence[str], args: Any) -> Any:
         """Run the script between its hooks."""
         for hook in self._before.pop(name, []):
             await hook()

@@ -12,10 +12,34 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
+-- What was read once and cannot change while a script runs, however many calls it answers.
+local read = {}
+
 -- Redis' clock in microseconds. It stands still inside a script, so one instant decides everything.
 local function clock()
-  local t = redis.call('TIME')
-  return tonumber(t[1]) * 1000000 + tonumber(t[2])
+  if not read.clock then
+    local t = redis.call('TIME')
+    read.clock = tonumber(t[1]) * 1000000 + tonumber(t[2])
+  end
+  return read.clock
+end
+
+-- Answers the calls of one script, one after the other: ARGV[1] says how many, each has its share of keys and arguments. An
+-- error of one among several is its answer; the others are not touched by it.
+local function each(one, keys, args)
+  local calls = tonumber(args[1])
+  if calls == 1 then
+    return one(keys, { unpack(args, 2) })
+  end
+  local answers, n, m = {}, #keys / calls, (#args - 1) / calls
+  for at = 0, calls - 1 do
+    local ok, answer = pcall(one, { unpack(keys, at * n + 1, (at + 1) * n) }, { unpack(args, at * m + 2, (at + 1) * m + 1) })
+    if not ok and type(answer) ~= 'table' then
+      answer = redis.error_reply('ERR ' .. tostring(answer))
+    end
+    answers[at + 1] = answer
+  end
+  return answers
 end
 
 -- The hash as a table, or nil where there is none; second: an error reply where it is not ours to touch.
@@ -34,11 +58,22 @@ local function load(key)
   return record, nil
 end
 
+-- What a host last saw of Redis: run id, database id, replication id, evictions. Only a witness writes them.
+local function seen_of(seen_key)
+  if not read[seen_key] then
+    read[seen_key] = redis.call('HMGET', seen_key, 'run_id', 'db', 'replid', 'evicted')
+  end
+  return read[seen_key]
+end
+
 -- Whether Redis is not what the caller (known: run id and database id) and his host (seen) take it for: no verdict may
 -- be given then.
 local function unsure(seen_key, meta_key, known)
-  local seen = redis.call('HMGET', seen_key, 'run_id', 'db')
-  local db = redis.call('HGET', meta_key, 'db')
+  local seen, db = seen_of(seen_key), read[meta_key]
+  if db == nil then
+    db = redis.call('HGET', meta_key, 'db')
+    read[meta_key] = db
+  end
   return not db or seen[2] ~= db or known ~= tostring(seen[1]) .. ' ' .. db, db
 end
 
@@ -54,9 +89,12 @@ end
 -- Whether Redis' replication history, or (where asked) how many keys it has evicted, differs from what the host last
 -- saw: data may be older than it was, or gone. Asked right before a verdict that a missing key or record would give.
 local function stirred(seen_key, evictions)
-  local info = redis.call('INFO', 'stats', 'replication')
-  local seen = redis.call('HMGET', seen_key, 'replid', 'evicted')
-  return seen[1] ~= said(info, 'master_replid') or (evictions and seen[2] ~= said(info, 'evicted_keys'))
+  if not read.info then
+    local info = redis.call('INFO', 'stats', 'replication')
+    read.info = { said(info, 'master_replid'), said(info, 'evicted_keys') }
+  end
+  local seen = seen_of(seen_key)
+  return seen[3] ~= read.info[1] or (evictions and seen[4] ~= read.info[2])
 end
 
 -- Whether Redis' clock is not where the caller expects it (0: he does not know): it was set, or the call was long under
