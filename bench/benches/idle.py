@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 WITHOUT_EVENTS = 3_000_000
 """How far ahead the deadlines lie, in ms: no session is looked at meanwhile."""
 
+RECONCILE_LIMIT_S = 600.0
+
 
 def measure(run: Run) -> Sheet:
     """Measure every size."""
@@ -50,8 +52,8 @@ def _size(run: Run, place: Scene, sheet: Sheet, count: int) -> None:
         return
     run.say("the same, with a reactor that has compared them all")
     with serve(place, place.groups), place.start_reactor() as sidecar:
-        sidecar.hear()
-        sidecar.ask("reconcile")
+        sidecar.hear(RECONCILE_LIMIT_S)
+        sidecar.ask("reconcile", RECONCILE_LIMIT_S)
         sheet.add(f"{who}reactor, memory after a reconcile", memory(sidecar.pid), "MB", most=80 if strict else None)
         sheet.add(f"{who}reactor, most memory in a reconcile", peak_memory(sidecar.pid), "MB")
 

@@ -61,6 +61,7 @@ def _compare(place: Scene, sheet: Sheet, count: int, *, drift: bool) -> None:
             sheet.add(f"{who}reconcile", found["run_s"], "s", most=5 if strict else None)
             sheet.add(f"{who}reconcile, of the limit", ratio(float(found["run_s"]), least), "x")
             sheet.add(f"{who}reactor, most memory", found["peak"], "MB", most=250 if strict else None)
+            sheet.add(f"{who}event loop: longest block", found["worst_ms"], "ms")
             sheet.add(f"{who}found", found["planned"], most=0)
 
 
@@ -86,8 +87,10 @@ def _put_right(engine: Child, expected: int) -> float:
 
 def _again(sidecar: Child) -> dict[str, float]:
     forget_peak(sidecar.pid)
+    sidecar.ask("probe")
     found = sidecar.ask("reconcile", 600)
-    return {**{name: float(value) for name, value in found.items()}, "peak": peak_memory(sidecar.pid)}
+    found |= {"peak": peak_memory(sidecar.pid), **sidecar.ask("probed")}
+    return {name: float(value) for name, value in found.items()}
 
 
 def _real(run: Run, sheet: Sheet, count: int) -> None:
