@@ -104,9 +104,10 @@ async def notifications_off(it: Nemesis) -> None:
 
 
 async def forged_events(it: Nemesis) -> None:
-    """R35, R36: events that are not true, and garbage."""
+    """R35, R36: events that are not true, of sessions that live above all, and garbage."""
     for _ in range(20):
-        name = it.rng.choice((f"s{it.rng.randint(0, 9)}", "../..", "", "\x00"))
+        living = [session for session, boxes in it.world.observer.present.items() if boxes]
+        name = it.rng.choice((*living, *living, "nobody", "../..", "", "\x00"))
         channel = f"__keyspace@0__:mcp:session:{name}:heartbeat".encode()
         it.world.redis.publish(channel, it.rng.choice((b"expired", b"del", b"evicted", b"\xff")))
         await it.some_time(0, 0.5)

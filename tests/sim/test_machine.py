@@ -1,5 +1,6 @@
 """A machine of rules over the simulated world: any order of acts, faults and time keeps the invariants."""
 
+import os
 from random import Random
 from typing import Any
 
@@ -12,10 +13,15 @@ from faultlab.sim.faults import FAULTS
 from faultlab.sim.members import Outcome, Plan
 from faultlab.sim.nemesis import Nemesis
 from faultlab.sim.ports import CALL_FAULTS, Fault
+from faultlab.sim.wire import NOWHERE
 from faultlab.sim.world import World
-from reactor.session import SessionId
+from reactor.session import Session, SessionId
 
 SESSIONS = ["a", "b"]
+KEEPER = "kept"
+LONGER = os.environ.get("MACHINE_EXAMPLES", "")
+"""How many histories instead of the few that are the same each time; they are other ones each time."""
+EXAMPLES = int(LONGER or 10)
 TTL = 6.0
 SETTLE = 240.0
 session = st.sampled_from(SESSIONS)
@@ -25,7 +31,7 @@ class Machine(RuleBasedStateMachine):
     """One Redis, one engine, two reactors, two applications."""
 
     def __init__(self) -> None:
-        """Start everybody."""
+        """Start everybody, and a client that keeps its session through everything."""
         super().__init__()
         self.world = World(Plan(seed=1, ttl=TTL, janitor_every=20))
         self.nemesis = Nemesis(self.world, Random(1), FAULTS)
@@ -35,6 +41,36 @@ class Machine(RuleBasedStateMachine):
         for _ in range(2):
             await self.world.ready(self.world.reactor())
             await self.world.ready(self.world.app())
+        self.kept = (await self._acquire(KEEPER)).session
+        assert self.kept is not None
+        self.asking = False
+        self.world.loop.create_task(self._keep(), context=NOWHERE.copy())
+
+    async def _keep(self) -> None:
+        # A client that beats at a third of its TTL, and asks for its session when it hears 0, beating on meanwhile.
+        while True:
+            await anyio.sleep(TTL / 3)
+            if self.world.beat(SessionId(KEEPER), TTL) == 0 and not self.asking:
+                self.asking = True
+                self.world.loop.create_task(self._have_again(), context=NOWHERE.copy())
+
+    async def _have_again(self) -> None:
+        try:
+            if not self.nemesis.apps():
+                return
+            outcome = await self._acquire(KEEPER)
+            if outcome.session is not None:
+                self._judge(outcome.session)
+        finally:
+            self.asking = False
+
+    def _judge(self, now: Session) -> None:
+        observer, before = self.world.observer, self.kept
+        assert before is not None
+        by_hand = before.container_id in observer.by_hand
+        if now.container_id != before.container_id and not by_hand and KEEPER not in observer.excused:
+            observer.wrong("S1", f"{KEEPER}: its client kept it, and lost {str(before.container_id)[:6]}")
+        self.kept = now
 
     async def _acquire(self, name: str) -> Outcome:
         apps = self.nemesis.apps()
@@ -111,8 +147,9 @@ class Machine(RuleBasedStateMachine):
         fault=st.sampled_from([
             "kill_reactor", "freeze_somebody", "cut_off_somebody", "cut_connections", "redis_restarts",
             "redis_restarts_empty", "redis_restarts_older", "redis_fails_over", "redis_is_flushed", "redis_is_frozen",
-            "redis_evicts", "redis_refuses", "clock_jumps", "engine_crashes", "engine_is_frozen", "engine_stream",
-            "engine_loses_replies", "forged_events", "notifications_off",
+            "redis_evicts", "redis_refuses", "clock_jumps", "clock_stands", "engine_crashes", "engine_is_frozen",
+            "engine_stream", "engine_loses_replies", "cut_off_from_engine", "slow_network", "forged_events",
+            "notifications_off",
         ]),
         seed=st.integers(0, 99),
     )  # fmt: skip
@@ -144,9 +181,11 @@ class Machine(RuleBasedStateMachine):
         try:
             took = self.world.go_on(self.world.settle(SETTLE))
             assert took is not None, list(self.world.unsettled())
-            for name in SESSIONS:
+            for name in (*SESSIONS, KEEPER):
                 outcome = self.world.go_on(self._acquire(name))
                 assert outcome.session is not None, outcome
+                if name == KEEPER:
+                    self._judge(outcome.session)
             self.nothing_is_violated()
         finally:
             self.world.close()
@@ -154,9 +193,9 @@ class Machine(RuleBasedStateMachine):
 
 TestMachine: Any = Machine.TestCase
 TestMachine.settings = settings(
-    max_examples=12,
+    max_examples=EXAMPLES,
     stateful_step_count=12,
     deadline=None,
     suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),
-    derandomize=True,
+    derandomize=not LONGER,
 )
