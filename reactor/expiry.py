@@ -16,11 +16,12 @@ import anyio
 from reactor.errors import ReactorError
 from reactor.registry import Lane, Probe, redis_errors
 from reactor.registry.subscription import Subscription
-from reactor.registry.verdicts import Claimable, Verdict
-from reactor.session import DatabaseId, Detector, SessionId, milliseconds
+from reactor.registry.verdicts import Claimable, Claimed, Grace, Verdict
+from reactor.session import DatabaseId, Detector, SessionId, Token, milliseconds, new_token
+from reactor.teardown import Claim, log_grace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from reactor.registry import Pulse, SessionRegistry
     from reactor.trouble import Trouble
@@ -49,22 +50,51 @@ _CANARY_ENDINGS = frozenset({b"expired", b"del"})
 class Enqueue(Protocol):
     """Where ids go."""
 
-    def __call__(self, session_id: SessionId, detector: Detector, /, *, deleted: DatabaseId | None = None) -> None:
-        """Take an id; `deleted`: its heartbeat key was heard to be deleted while Redis had this database id."""
+    def __call__(
+        self,
+        session_id: SessionId,
+        detector: Detector,
+        /,
+        *,
+        deleted: DatabaseId | None = None,
+        claim: Claim | None = None,
+    ) -> None:
+        """Take an id; `deleted`: its heartbeat key was heard to be deleted while Redis had this database id.
+
+        `claim`: it is over, and ours to tear down.
+        """
+        ...
+
+
+class Hands(Protocol):
+    """Who tears down."""
+
+    async def room(self) -> int:
+        """Wait until some can be torn down soon, and return how many."""
+        ...
+
+    def claimable(self, session_id: SessionId, /) -> bool:
+        """Whether this one may be claimed before a hand takes it."""
         ...
 
 
 class Deadlines:
-    """Looks at each session when its score is due; the living get a new score, the others are enqueued.
+    """Looks at each session when its score is due; the living get a new score, the others are claimed or enqueued.
 
     No state is kept here but `looking`, the ids of the look under way: a restart forgets nothing, two reactors share
     the work.
     """
 
-    def __init__(self, registry: SessionRegistry, enqueue: Callable[[SessionId, Detector], None]) -> None:
-        """Take where ids go."""
+    def __init__(
+        self,
+        registry: SessionRegistry,
+        enqueue: Enqueue,
+        hands: Hands,
+    ) -> None:
+        """Take where ids go, and who tears down: what he has room for is claimed at once."""
         self._registry = registry
         self._enqueue = enqueue
+        self._hands = hands
         self.looking: frozenset[SessionId] = frozenset()
 
     async def watch(self, trouble: Trouble) -> None:
@@ -73,24 +103,34 @@ class Deadlines:
             await trouble.persist(self._look_once)
 
     async def _look_once(self) -> None:
-        ids, wait = await self._registry.next_due(BATCH)
+        ids, wait = await self._registry.next_due(min(BATCH, await self._hands.room()))
         if not ids:
             pause = LONGEST_SLEEP if wait is None else min(wait, LONGEST_SLEEP)
             await anyio.sleep(pause.total_seconds())
             return
         self.looking = frozenset(ids)
+        tokens = {session_id: new_token() for session_id in ids if self._hands.claimable(session_id)}
         try:
-            for session_id, verdict in (await self._registry.look(ids)).items():
-                await self._act_on(session_id, verdict)
+            for session_id, verdict in (await self._registry.look(ids, tokens)).items():
+                await self._act_on(session_id, verdict, tokens)
         finally:
             self.looking = frozenset()
 
-    async def _act_on(self, session_id: SessionId, verdict: Verdict | ReactorError) -> None:
-        if isinstance(verdict, Claimable):
-            self._enqueue(session_id, Detector.DEADLINE)
-        elif isinstance(verdict, ReactorError):
-            logger.warning("left alone: %s", verdict, extra={"action": "unreadable", "session": session_id})
-            await self._registry.postpone(session_id, UNREADABLE)
+    async def _act_on(
+        self, session_id: SessionId, verdict: Verdict | ReactorError, tokens: Mapping[SessionId, Token]
+    ) -> None:
+        match verdict:
+            case Claimed():
+                self._enqueue(session_id, Detector.DEADLINE, claim=Claim(verdict, tokens[session_id]))
+            case Claimable():
+                self._enqueue(session_id, Detector.DEADLINE)
+            case Grace(left):
+                log_grace(session_id, left)
+            case ReactorError():
+                logger.warning("left alone: %s", verdict, extra={"action": "unreadable", "session": session_id})
+                await self._registry.postpone(session_id, UNREADABLE)
+            case _:
+                pass
 
 
 class Events:

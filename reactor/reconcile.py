@@ -19,7 +19,7 @@ from reactor.registry import Record
 from reactor.registry.verdicts import Claimed, Gone
 from reactor.runtime.protocol import Removal
 from reactor.session import ContainerId, Detector, SessionId, State, new_token
-from reactor.teardown import Ended, carry_out, end_exited, tear_down
+from reactor.teardown import Claim, Ended, carry_out, end_exited, tear_down
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -259,7 +259,7 @@ class Janitor:
         verdict = await crew.registry.adopt_orphan(container, container.labels, token, Detector.JANITOR)
         if not isinstance(verdict, Claimed):
             return "left alone: it changed meanwhile"
-        await carry_out(crew.ways, container.labels.session, verdict, token)
+        await carry_out(crew.ways, container.labels.session, Claim(verdict, token))
         return DONE
 
     def _opened(self) -> Crew:

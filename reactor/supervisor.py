@@ -26,7 +26,7 @@ from reactor.reconcile import DONE_WORDS, BrakeEngaged, Janitor
 from reactor.registry import Pulse
 from reactor.retry import start_policy
 from reactor.trouble import Trouble
-from reactor.working import Worker
+from reactor.working import HANDS, Worker
 
 if TYPE_CHECKING:
     import socket
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HANDS = 64
-"""Sessions worked on at once. The engine's own limiter is smaller; the rest waits on stuck containers, not on it."""
 DRAIN_MARGIN = 5.0
 """Seconds beyond the stop grace that a drain may take."""
 
@@ -78,7 +76,7 @@ class Reactor:
             self._log_start()
             self.janitor = Janitor(self.crew, settings=self.settings)
             self.worker = Worker(self.crew, self.queue)
-            self.deadlines = expiry.Deadlines(self.crew.registry, self.queue.add)
+            self.deadlines = expiry.Deadlines(self.crew.registry, self.queue.add, self.worker)
             self.events = expiry.Events(self.crew.registry, self.queue.add, deadlines=self.deadlines, on_gap=self.sweep)
             self.engine_watch = EngineWatch(self.crew, self.queue, self.sweep)
             workers = await stack.enter_async_context(anyio.create_task_group())

@@ -54,6 +54,14 @@ class Ended:
     removed: tuple[ContainerId, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A session that is ours to tear down until its lease ends."""
+
+    claimed: Claimed
+    token: Token
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ways:
     """What a teardown works with."""
@@ -100,7 +108,7 @@ async def tear_down(  # noqa: PLR0913 (the last ones say what an end is about)
     )
     if not isinstance(verdict, Claimed):
         return verdict
-    return await carry_out(ways, session_id, verdict, token)
+    return await carry_out(ways, session_id, Claim(verdict, token))
 
 
 async def end_exited(
@@ -116,12 +124,13 @@ async def end_exited(
     )
 
 
-async def carry_out(ways: Ways, session_id: SessionId, claim: Claimed, token: Token) -> Ended:
+async def carry_out(ways: Ways, session_id: SessionId, claim: Claim) -> Ended:
     """Do what a claim is the right to do. Errors as in `tear_down`."""
+    claimed, token = claim.claimed, claim.token
     third = ways.registry.terms.claim_lease.total_seconds() / 3
     async with beside_long(_extending(ways.registry, session_id, token, third), third):
         try:
-            targets = await _targets(ways, session_id, claim)
+            targets = await _targets(ways, session_id, claimed)
             removed = [target for target in targets if await _remove(ways, session_id, target, token)]
         except Unavailable:
             await ways.registry.extend(session_id, token, HAND_ON)
@@ -129,9 +138,14 @@ async def carry_out(ways: Ways, session_id: SessionId, claim: Claimed, token: To
         await ways.registry.delete(session_id, token)
     logger.info(
         "session ended",
-        extra={"action": "ended", "session": session_id, "generation": claim.generation, "reason": claim.reason.value},
+        extra={
+            "action": "ended",
+            "session": session_id,
+            "generation": claimed.generation,
+            "reason": claimed.reason.value,
+        },
     )
-    return Ended(claim.reason, tuple(removed))
+    return Ended(claimed.reason, tuple(removed))
 
 
 async def _targets(ways: Ways, session_id: SessionId, claim: Claimed) -> list[ContainerId]:
@@ -182,3 +196,11 @@ def _extending(
                 await anyio.sleep(every)
 
     return extend
+
+
+def log_grace(session_id: SessionId, left: timedelta) -> None:
+    """Say that a session whose key is missing was given time."""
+    logger.info(
+        "one grace, the key may be missing for another reason",
+        extra={"action": "grace", "session": session_id, "left": left},
+    )

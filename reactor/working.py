@@ -15,7 +15,7 @@ import anyio
 
 from reactor.errors import ForeignData, SessionLost, Unavailable
 from reactor.registry.verdicts import Grace, Mode
-from reactor.teardown import Ended, end_exited, tear_down
+from reactor.teardown import Ended, carry_out, end_exited, log_grace, tear_down
 
 if TYPE_CHECKING:
     from reactor.crew import Crew
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+HANDS = 64
+"""Sessions worked on at once. The engine's own limiter is smaller; the rest waits on stuck containers, not on it."""
+SOON = 1.0
+"""Seconds: what waits for a hand for no longer than this may be claimed before; a lease lasts 15 times that."""
+ROUNDS = 4
+"""How many sessions for each hand may be claimed at most, however fast their teardowns are."""
 AGAIN = timedelta(seconds=3)
 """About how long after a failure a session is looked at again."""
 AGAIN_HANDS = 16
@@ -38,26 +44,45 @@ class Worker:
         self._crew = crew
         self._queue = queue
         self._idle = anyio.Event()
+        self._freed = anyio.Event()
         self._draining = False
+        self._took = SOON
+        """Seconds that a teardown took lately."""
         self._failed: set[SessionId] = set()
         """Their last teardown failed."""
         self._held_again = 0
         self.later: dict[SessionId, Hint] = {}
         """Failed ones that found all of their hands taken."""
 
+    def claimable(self, session_id: SessionId) -> bool:
+        """Whether this one may be claimed before a hand takes it: not if its last teardown failed."""
+        return session_id not in self._failed
+
+    async def room(self) -> int:
+        """Wait until some can be torn down soon, and return how many; nobody need look for what has ended before."""
+        while (room := self._room()) <= 0:
+            self._freed = anyio.Event()
+            await self._freed.wait()
+        return room
+
+    def _room(self) -> int:
+        rounds = max(1.0, min(ROUNDS, SOON / self._took))
+        return int(HANDS * rounds) - self._queue.in_hand - len(self._queue)
+
     async def work(self) -> None:
         """Take one session after another, until cancelled; a claim in hand is then left to its lease."""
-        while not self._draining:
+        while not self._draining or self._queue.claimed:
             session_id, hint = await self._queue.take()
             with self._queue.holding(session_id):
                 await self._examine(session_id, hint)
-            if self._draining and self._queue.in_hand == 0:
+            self._freed.set()
+            if self._draining and self._queue.in_hand + self._queue.claimed == 0:
                 self._idle.set()
 
     async def drained(self) -> None:
-        """Take nothing new, and return when nothing is in hand any more."""
+        """Take nothing new, and return when nothing is claimed or in hand any more."""
         self._draining = True
-        if self._queue.in_hand:
+        if self._queue.in_hand or self._queue.claimed:
             await self._idle.wait()
 
     async def _examine(self, session_id: SessionId, hint: Hint) -> None:
@@ -97,6 +122,11 @@ class Worker:
 
     async def _tear_down(self, session_id: SessionId, hint: Hint) -> None:
         ways = self._crew.ways
+        if hint.claim is not None:
+            began = anyio.current_time()
+            await carry_out(ways, session_id, hint.claim)
+            self._took += (anyio.current_time() - began - self._took) / HANDS
+            return
         if hint.died is not None:
             container = await ways.runtime.inspect(hint.died)
             if container is None or not container.running:
@@ -108,10 +138,7 @@ class Worker:
         mode = Mode.CLAIM if hint.deleted is None else Mode.DELETED
         verdict = await tear_down(ways, session_id, detector=hint.detector, mode=mode, heard=hint.deleted)
         if isinstance(verdict, Grace):
-            logger.info(
-                "one grace, the key may be missing for another reason",
-                extra={"action": "grace", "session": session_id, "left": verdict.left},
-            )
+            log_grace(session_id, verdict.left)
 
     async def _postpone(self, session_id: SessionId) -> None:
         # Its score lies behind us: without a new one it would be looked at again at once, and again.

@@ -4,7 +4,9 @@ import anyio
 import pytest
 
 from reactor.queueing import Hint, WorkQueue
-from reactor.session import ContainerId, Detector, SessionId
+from reactor.registry.verdicts import Claimed
+from reactor.session import ContainerId, DatabaseId, Detector, EndReason, Generation, SessionId, Token
+from reactor.teardown import Claim
 
 A, B, C = SessionId("a"), SessionId("b"), SessionId("c")
 
@@ -110,3 +112,35 @@ async def test_ids_are_taken_in_the_order_in_which_they_came() -> None:
         queue.add(session_id, Detector.DEADLINE)
 
     assert [(await queue.take())[0] for _ in range(3)] == [C, A, B]
+
+
+def _claim(token: str) -> Claim:
+    claimed = Claimed(ContainerId("c1"), Generation(1), DatabaseId("db"), EndReason.EXPIRED)
+    return Claim(claimed, Token(token))
+
+
+async def test_what_is_claimed_comes_first() -> None:
+    """Its lease is running; what is only to be examined can wait."""
+    queue = WorkQueue()
+    queue.add(A, Detector.EVENT)
+    queue.add(B, Detector.DEADLINE, claim=_claim("b"))
+    queue.add(A, Detector.DEADLINE, claim=_claim("a"))
+    queue.add(C, Detector.EVENT)
+    assert (len(queue), queue.claimed) == (3, 2)
+    assert await queue.take() == (B, Hint(Detector.DEADLINE, claim=_claim("b")))
+    assert await queue.take() == (A, Hint(Detector.EVENT, claim=_claim("a")))
+    assert await queue.take() == (C, Hint(Detector.EVENT))
+    assert (len(queue), queue.claimed) == (0, 0)
+
+
+async def test_a_claim_on_a_session_in_hand_waits_for_that_hand() -> None:
+    """Claimed while another hint is being looked into: it is taken next, and not forgotten."""
+    queue = WorkQueue()
+    queue.add(A, Detector.EVENT)
+    session_id, _ = await queue.take()
+    with queue.holding(session_id):
+        queue.add(A, Detector.DEADLINE, claim=_claim("a"))
+        queue.add(B, Detector.EVENT)
+        assert await queue.take() == (B, Hint(Detector.EVENT))
+    assert queue.claimed == 1
+    assert await queue.take() == (A, Hint(Detector.DEADLINE, claim=_claim("a")))

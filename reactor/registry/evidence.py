@@ -177,6 +177,8 @@ class Evidence:
     async def _observe(self) -> tuple[Observation, dict[str, str], Owner, int]:
         """Read Redis and what the host has seen of it, in one step; raises `Unavailable` for no usable primary."""
         keys = (self._keys.meta, self._keys.seen(self._host), self._keys.due(self._host))
+        # As it is before Redis is asked: a turn that `watch` makes meanwhile is higher than what this sample can hold.
+        known_db, left, turn = self.db, frozenset(self._left), self._turn
         asked, reply, told = await self._link.ask(Script.SAMPLE, keys, self.clock.now_ms)
         server = parse_server(reply[0])
         server.check()
@@ -196,9 +198,9 @@ class Evidence:
             clock=reading,
             strayed=self._strayed,
             seen=Seen.parse(raw),
-            known_db=self.db,
-            left=frozenset(self._left),
-            turn=self._turn,
+            known_db=known_db,
+            left=left,
+            turn=turn,
             failing_ms=None if pulse is None else pulse.failing_ms,
             still_failing=pulse is not None and pulse.still_failing,
         )

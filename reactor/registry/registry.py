@@ -29,8 +29,9 @@ from reactor.session import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from reactor.registry.scripts import Call
     from reactor.registry.verdicts import Mode, Reservation, Verdict
     from reactor.runtime.protocol import Container, Labels
     from reactor.session import Address
@@ -148,14 +149,21 @@ class SessionRegistry(Upkeep):
         args = (*self._examine_args(session_id, mode, token, detector, reason, expected), generation or "", heard or "")
         return _verdict(await self._run(Script.EXAMINE, self._session_keys(session_id), args))
 
-    async def look(self, session_ids: Sequence[SessionId]) -> dict[SessionId, Verdict | ReactorError]:
-        """Look at many sessions in one round trip, and move their due scores; one that cannot be read is its error."""
+    async def look(
+        self, session_ids: Sequence[SessionId], claim: Mapping[SessionId, Token] | None = None
+    ) -> dict[SessionId, Verdict | ReactorError]:
+        """Look at many sessions in one round trip, and move their due scores; one that cannot be read is its error.
+
+        Those that `claim` has a token for are claimed with it where they are over, as by `examine`.
+        """
+        tokens = claim or {}
 
         async def ask() -> list[Any]:
-            calls = [
-                (self._session_keys(i), self._filled((*self._examine_args(i, verdicts.Mode.LOOK, Token("")), "", "")))
-                for i in session_ids
-            ]
+            calls: list[Call] = []
+            for i in session_ids:
+                mode = verdicts.Mode.CLAIM if i in tokens else verdicts.Mode.LOOK
+                args = (*self._examine_args(i, mode, tokens.get(i, Token(""))), "", "")
+                calls.append((self._session_keys(i), self._filled(args)))
             replies = await self.link.run_many(Script.EXAMINE, calls)
             if any(reply == ["UNSURE"] for reply in replies):
                 await self._doubted()

@@ -56,7 +56,9 @@ async def test_the_event_that_a_look_causes_is_not_a_finding_of_its_own(settings
     async with both(settings, FakeRuntime()) as (reactor, _):
         found: list[str] = []
 
-        def enqueue(session_id: SessionId, _: Detector, /, *, deleted: DatabaseId | None = None) -> None:
+        def enqueue(
+            session_id: SessionId, _: Detector, /, *, deleted: DatabaseId | None = None, **_more: object
+        ) -> None:
             assert not deleted
             found.append(session_id)
 
@@ -74,7 +76,9 @@ async def test_a_del_is_enqueued_as_what_it_is_even_during_a_look(settings: Sett
     async with both(settings, FakeRuntime()) as (reactor, sessions):
         heard: list[tuple[str, bool]] = []
 
-        def enqueue(session_id: SessionId, _: Detector, /, *, deleted: DatabaseId | None = None) -> None:
+        def enqueue(
+            session_id: SessionId, _: Detector, /, *, deleted: DatabaseId | None = None, **_more: object
+        ) -> None:
             heard.append((session_id, deleted is not None))
 
         events = Events(reactor.crew.registry, enqueue, deadlines=reactor.deadlines, on_gap=lambda: None)
