@@ -13,7 +13,7 @@ from reactor.registry.link import RedisLink, RunIdChanged
 from reactor.registry.records import Record, parse_record
 from reactor.registry.translation import redis_errors
 from reactor.retry import persisted, redis_policy
-from reactor.session import State, from_ms, milliseconds
+from reactor.session import SessionId, State, from_ms, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from reactor.keys import Keys
-    from reactor.session import HostName, SessionId
+    from reactor.session import HostName
 
 T = TypeVar("T")
 BATCH = 500
@@ -108,17 +108,24 @@ class Reader:
 
         An id may come more than once (SCAN). Ids that come or go meanwhile may be missed.
         """
-        cursor = 0
+        cursor, read, beats = 0, set[SessionId](), set[SessionId]()
         while True:
             cursor, names = await self._persist(lambda at=cursor: self._scan_step(at))
-            parsed = [pair for name in names if (pair := self.keys.parse_session_key(name)) is not None]
-            ids = dict.fromkeys(session_id for session_id, _ in parsed)
+            ids: dict[SessionId, None] = {}
+            for pair in map(self.keys.parse_session_key, names):
+                if pair is not None:
+                    session_id, is_heartbeat = pair
+                    # Both keys of a session are read where its record comes; the rest of the heartbeats are strays.
+                    beats.add(session_id) if is_heartbeat else ids.setdefault(session_id)
             if ids:
-                found = await self.records(list(ids))
-                beats = {session_id for session_id, is_heartbeat in parsed if is_heartbeat}
-                yield {i: (record, record is None and i in beats) for i, record in found.items()}
+                read.update(ids)
+                yield {i: (record, False) for i, record in (await self.records(list(ids))).items()}
             if cursor == 0:
-                return
+                break
+        alone = sorted(beats - read)
+        for start in range(0, len(alone), BATCH):
+            found = await self.records(alone[start : start + BATCH])
+            yield {i: (record, record is None) for i, record in found.items()}
 
     async def _scan_step(self, cursor: int) -> tuple[int, list[str]]:
         client = cast("Any", self.link.client)
