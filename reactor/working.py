@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 import anyio
 
 from reactor.errors import ForeignData, SessionLost, Unavailable
+from reactor.registry import Record
 from reactor.registry.verdicts import Grace, Mode
+from reactor.session import State
 from reactor.teardown import Ended, carry_out, end_exited, log_grace, tear_down
 
 if TYPE_CHECKING:
     from reactor.crew import Crew
     from reactor.queueing import Hint, WorkQueue
-    from reactor.session import SessionId
+    from reactor.session import ContainerId, SessionId
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +129,7 @@ class Worker:
             await carry_out(ways, session_id, hint.claim)
             self._took += (anyio.current_time() - began - self._took) / HANDS
             return
-        if hint.died is not None:
+        if hint.died is not None and await self._names(session_id, hint.died):
             container = await ways.runtime.inspect(hint.died)
             if container is None or not container.running:
                 ended = await end_exited(ways, session_id, hint.died, detector=hint.detector)
@@ -139,6 +141,11 @@ class Worker:
         verdict = await tear_down(ways, session_id, detector=hint.detector, mode=mode, heard=hint.deleted)
         if isinstance(verdict, Grace):
             log_grace(session_id, verdict.left)
+
+    async def _names(self, session_id: SessionId, container_id: ContainerId) -> bool:
+        """Whether a session still runs in this container: most deaths are of those that we tore down ourselves."""
+        found = (await self._crew.registry.records([session_id]))[session_id]
+        return isinstance(found, Record) and found.state is State.RUNNING and found.container_id == container_id
 
     async def _postpone(self, session_id: SessionId) -> None:
         # Its score lies behind us: without a new one it would be looked at again at once, and again.
