@@ -93,6 +93,14 @@ class NoopRuntime:
         self.removals += 1
         return Removal.REMOVED
 
+    async def rename(self, container_id: ContainerId, name: str) -> None:
+        """Do nothing: nothing here has a name."""
+
+    async def image_id(self, image: str) -> str | None:
+        """Know no image."""
+        del image
+        return None
+
     async def pull(self, image: str) -> None:
         """Do nothing."""
 

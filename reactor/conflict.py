@@ -7,17 +7,20 @@ touched, and none is removed by a spawn that was not asked for again right befor
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import anyio
 
 from reactor.errors import SpawnFailed
+from reactor.registry import Doomed
 from reactor.session import ContainerId
 
 if TYPE_CHECKING:
     from reactor.registry import Record
-    from reactor.runtime.protocol import Container, ContainerSpec, Labels
+    from reactor.runtime.protocol import Container, Labels, Member
     from reactor.teardown import Ways
 
 _PAUSE_SECONDS = 0.05
@@ -36,8 +39,10 @@ class RegisteredError(Exception):
         self.record = record
 
 
-async def resolve(ways: Ways, spec: ContainerSpec, holder: ContainerId | None, limit: timedelta) -> ContainerId | None:
-    """Return the holder if this very spawn made it (its reply was lost), None if the name may be tried again.
+async def resolve(
+    ways: Ways, name: str, mine: Labels, holder: ContainerId | None, limit: timedelta
+) -> ContainerId | None:
+    """Return the holder of `name` if this very spawn made it (its reply was lost), None if the name may be tried again.
 
     Raises `RegisteredError`, `AgainError` (a newer spawn holds it), `SpawnFailed` for a container that is not ours, or
     `SessionLost` where the spawn is not ours any more; then nothing is removed.
@@ -46,14 +51,16 @@ async def resolve(ways: Ways, spec: ContainerSpec, holder: ContainerId | None, l
     if found is None:
         await anyio.sleep(_PAUSE_SECONDS)
         return None
-    mine, theirs = spec.labels, found.labels
+    theirs, member = found.labels, found.member
+    if member is not None and (member.prefix, member.deployment) == (mine.prefix, mine.deployment):
+        return await _held_by_member(ways, found, member, mine)
     if theirs is None or (theirs.prefix, theirs.deployment, theirs.session) != (
         mine.prefix,
         mine.deployment,
         mine.session,
     ):
         held = f"is held by a foreign container ({found.container_id[:12]})"
-        message = f"the container name {spec.name} {held}; it is left alone"
+        message = f"the container name {name} {held}; it is left alone"
         raise SpawnFailed(message)
     if theirs.token == mine.token:
         return found.container_id
@@ -65,6 +72,24 @@ async def resolve(ways: Ways, spec: ContainerSpec, holder: ContainerId | None, l
         return await _from_before(ways, found, mine, theirs, limit)
     await _take_away(ways, found, mine)
     return None
+
+
+async def _held_by_member(ways: Ways, found: Container, member: Member, mine: Labels) -> None:
+    """Deal with a container of the pool that bears this session's name, which is all that says whose it is.
+
+    Where its record may be lost, it is registered as what this spawn made. Else some spawn renamed it and was
+    overtaken: a record that names a container is followed by another one only when that container is gone.
+    """
+    registry = ways.registry
+    before = member.db != await registry.bound_db() or member.made_us // 1000 <= registry.evidence.evicted_ms
+    if before and found.running:
+        labels = replace(mine, template=member.template, ttl=member.ttl, db=member.db)
+        with suppress(Doomed):
+            record = await registry.register(found, labels, instead_of=mine.token, member=member)
+            if record is None:
+                raise AgainError
+            raise RegisteredError(record)
+    await _take_away(ways, found, mine)
 
 
 async def _take_away(ways: Ways, found: Container, mine: Labels) -> None:

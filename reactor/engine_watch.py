@@ -33,11 +33,14 @@ SETTLED_SECONDS = 10.0
 class EngineWatch:
     """Listens to one engine and enqueues the sessions whose container died."""
 
-    def __init__(self, crew: Crew, queue: WorkQueue, on_gap: Callable[[], None]) -> None:
-        """Take where ids go, and who is told that events may have been missed."""
+    def __init__(
+        self, crew: Crew, queue: WorkQueue, on_gap: Callable[[], None], on_member: Callable[[], None] = lambda: None
+    ) -> None:
+        """Take where ids go, who is told that events may have been missed, and who of a death in a pool."""
         self._crew = crew
         self._queue = queue
         self._on_gap = on_gap
+        self._on_member = on_member
         self._later: deque[tuple[float, EngineEvent]] = deque()
         self._more = anyio.Event()
         self.stands = False
@@ -78,6 +81,19 @@ class EngineWatch:
                 at, event = self._later[0]
                 await anyio.sleep(max(0.0, at - anyio.current_time()))
                 self._later.popleft()
-                self._queue.add(event.session_id, Detector.ENGINE, event.container_id)
+                await self._enqueue(event)
             self._more = anyio.Event()
             await self._more.wait()
+
+    async def _enqueue(self, event: EngineEvent) -> None:
+        session_id = event.session_id
+        if session_id is None and event.member is not None:
+            try:
+                session_id = await self._crew.registry.taken_by(event.member)
+            except Unavailable:
+                self._on_gap()  # whose it was is found by comparing everything
+                return
+        if session_id is not None:
+            self._queue.add(session_id, Detector.ENGINE, event.container_id)
+        elif not event.started:
+            self._on_member()

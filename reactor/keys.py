@@ -74,6 +74,18 @@ class Keys:
         """Hash: database id, deployment, layout version."""
         return f"{self.prefix}:meta"
 
+    def pool(self, host: HostName, template: str) -> str:
+        """Hash: token of each warm container of a template that no session has -> what is known of it."""
+        return f"{self.prefix}:pool:{host}:{template}"
+
+    def taken(self, host: HostName) -> str:
+        """Hash: token of each warm container that a session of this host has -> generation and id of that session."""
+        return f"{self.prefix}:host:{host}:taken"
+
+    def pools(self, host: HostName) -> str:
+        """Glob over the pools of a host, for SCAN."""
+        return f"{self.prefix}:pool:{host}:*"
+
     def canary(self, host: HostName) -> str:
         """String with a short TTL: proves the notification path."""
         return f"{self.prefix}:canary:{host}"
@@ -106,6 +118,16 @@ def container_name(prefix: str, deployment: Deployment, session_id: SessionId) -
     """
     digest = hashlib.sha256(f"{deployment}/{session_id}".encode()).hexdigest()
     return f"{prefix}-{digest[:20]}"
+
+
+def pool_name(prefix: str, deployment: Deployment, number: int) -> str:
+    """Return the engine name of a container that no session has yet; a session's has no dot in front of its hash."""
+    return f"{prefix}.pool-{deployment}-{number}"
+
+
+def is_pool_name(prefix: str, name: str) -> bool:
+    """Whether a container bears the name that it was made with in a pool."""
+    return name.startswith(f"{prefix}.pool-")
 
 
 def default_deployment(address: str, database: int, prefix: str) -> Deployment:

@@ -13,13 +13,13 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from reactor.registry import Record
+from reactor.registry import PoolIndex, Record
 from reactor.session import ContainerId, DatabaseId, Deployment, Generation, HostName, SessionId, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from reactor.registry import Found
+    from reactor.registry import Found, Mark
     from reactor.runtime.protocol import Container, Labels
 
 
@@ -65,6 +65,8 @@ class PlanLine:
     age: timedelta | None = None
     asked: bool = False
     """Redis says itself that this very spawn has ended."""
+    mark: Mark | None = None
+    """Of a container that was made for a pool: what it was judged by."""
 
     @property
     def is_drift(self) -> bool:
@@ -92,7 +94,7 @@ class PlanLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What was read, in this order: `containers`; `records` and `strays`; `inspected` and `due`; `db`, `now_ms`."""
+    """What was read, in this order: `containers`; `index`; `records`, `strays`; `inspected`, `due`; `db`, `now_ms`."""
 
     host: HostName
     deployment: Deployment
@@ -107,6 +109,7 @@ class View:
     due: frozenset[SessionId]
     db: DatabaseId | None
     now_ms: int
+    index: PoolIndex = field(default_factory=PoolIndex)
     evicted_ms: int = 0
     """When Redis was last found to have evicted keys: the record of an older spawn may be among them."""
 

@@ -14,9 +14,11 @@ import anyio
 
 from reactor.crew import Crew, open_crew
 from reactor.errors import ForeignData, ReactorError, SessionLost, Unavailable
+from reactor.members import judge_members, member_view
 from reactor.plan import Action, Kind, PlanLine, View, brake, judge_container, plan
 from reactor.registry import Record
 from reactor.registry.verdicts import Claimed, Gone
+from reactor.retire import as_judged, note_lost, retire, tidy
 from reactor.runtime.protocol import Removal
 from reactor.session import ContainerId, Detector, SessionId, State, new_token
 from reactor.teardown import Claim, Ended, carry_out, end_exited, tear_down
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
 
-    from reactor.registry import Found
+    from reactor.registry import Found, Mark
     from reactor.runtime.protocol import Container
     from reactor.settings import Settings
 
@@ -87,9 +89,16 @@ class Janitor:
 
     async def survey(self) -> tuple[list[PlanLine], str]:
         """Return the same plan, and why the brake would hold a part of it ('' where it would not)."""
-        view = await self._view()
-        lines = plan(view)
+        lines, view = await self._surveyed()
         return lines, brake(lines, view)
+
+    async def _surveyed(self) -> tuple[list[PlanLine], View]:
+        view = await self._view()
+        crew, pooled = self._opened(), self._settings.pooled
+        members = any(c.member is not None for c in view.containers)
+        images = {t.name: await crew.runtime.image_id(t.image) for t in pooled if members}
+        found = judge_members(view, member_view(view, crew.registry.keys.prefix, pooled, images))
+        return [*plan(view), *found], view
 
     async def run(self, *, force: bool = False, agreed: Sequence[PlanLine] = ()) -> AsyncIterator[tuple[PlanLine, str]]:
         """Carry out a plan made now, line by line, yielding each with its outcome ("done", "gone already", or why not).
@@ -99,7 +108,9 @@ class Janitor:
         `agreed` the containers of these lines, whatever else was found since they were planned.
         Lines that need no action are yielded as they are.
         """
-        lines, braked = await self.survey()
+        lines, view = await self._surveyed()
+        braked = brake(lines, view)
+        await tidy(self._opened().ways, view.index, list(view.containers), view.spawn_limit)
         allowed = {line.container_id for line in agreed}
         held = [line for line in lines if line.unasked and line.container_id not in allowed]
         held = held if braked and not force else []
@@ -127,6 +138,9 @@ class Janitor:
         crew = self._opened()
         registry = crew.registry
         containers = await crew.runtime.containers(prefix=registry.keys.prefix)
+        pools = {t.name for t in self._settings.pooled}
+        pools |= {c.member.template for c in containers if c.member is not None}
+        index = await registry.pool_index(pools)
         records: dict[SessionId, Found] = {}
         strays: set[SessionId] = set()
         async for batch in registry.scan():
@@ -142,6 +156,7 @@ class Janitor:
             deployment=crew.ways.deployment,
             spawn_limit=self._settings.acquire_timeout,
             containers=containers,
+            index=index,
             records=records,
             strays=frozenset(strays),
             inspected=inspected,
@@ -183,8 +198,10 @@ class Janitor:
         except (Unavailable, SessionLost, ForeignData) as error:
             outcomes[index] = str(error)
 
-    async def _act(self, line: PlanLine) -> str:
-        assert line.session_id is not None  # noqa: S101 (drift is always about a session)
+    async def _act(self, line: PlanLine) -> str:  # noqa: PLR0911 (a table, row by row)
+        if line.mark is not None:
+            return await self._settle_member(line, line.mark)
+        assert line.session_id is not None  # noqa: S101 (all other drift is about a session)
         registry = self._opened().registry
         match line.action, line.kind:
             case Action.REPAIR, _:
@@ -203,6 +220,13 @@ class Janitor:
                 return DONE
             case _:
                 return await self._settle_container(line)
+
+    async def _settle_member(self, line: PlanLine, mark: Mark) -> str:
+        ways = self._opened().ways
+        # Only after the judgement does its name say that nobody was given it, and that nobody will be.
+        settle = note_lost if line.action is Action.ADOPT else retire
+        done = await as_judged(ways, mark) and await settle(ways, mark)
+        return DONE if done else "left alone: it changed meanwhile"
 
     async def _end_dead(self, session_id: SessionId, container_id: ContainerId | None) -> str:
         crew = self._opened()

@@ -134,6 +134,11 @@ class Settings:
         )
 
     @property
+    def pooled(self) -> list[Template]:
+        """The templates that keep containers ready."""
+        return [template for template in self.templates.values() if template.pool]
+
+    @property
     def redis_address(self) -> RedisAddress:
         """The parts of `redis_url`."""
         return parse_redis_url(self.redis_url)

@@ -48,6 +48,8 @@ class TemplateTable(msgspec.Struct, frozen=True, kw_only=True):
     tmpfs: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     cap_add: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     volumes: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    pool: int | msgspec.UnsetType = msgspec.UNSET
+    pool_drain: bool | msgspec.UnsetType = msgspec.UNSET
 
     def written(self) -> dict[str, Any]:
         """Return the keys that the table has."""
@@ -209,7 +211,7 @@ def describe_template(template: Template) -> dict[str, str]:
                 shown[key] = shlex.join(value)
             case "memory":
                 shown[key] = format_memory(value)
-            case "read_only":
+            case "read_only" | "pool_drain":
                 shown[key] = "true" if value else "false"
             case "ports" | "tmpfs" | "cap_add" | "volumes":
                 shown[key] = " ".join(value)

@@ -1,19 +1,22 @@
-"""A spawn: create, fence, start, ready, commit, inspect; and what becomes of it when any of these fails.
+"""A spawn: create, fence, start, ready, commit, inspect; or take, rename, commit, inspect where there is a pool.
 
-What this is: the steps between `reserve` saying "yours" and a container handed out. What it is not: waiting for others
-(`reactor.acquire`). The invariant: the fence stands between create and start, so the container has held its name since
-before the fence passed, any newer spawn had to remove it first, and a late start of this one meets a 404.
+What this is: the steps between `reserve` saying "yours" and a container handed out, and what becomes of it when any of
+them fails. What it is not: waiting for others (`reactor.acquire`). The invariant: the fence stands between create and
+start, so the container has held its name since before the fence passed, any newer spawn had to remove it first, and a
+late start of this one meets a 404. A container of the pool gets its name late: there the record names it first, and it
+is committed only through a record that does; a spawner that lost the record leaves it to whoever took that over.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
+from reactor.asked import Asked
 from reactor.beside import beside
 from reactor.conflict import AgainError, RegisteredError, resolve
 from reactor.errors import AcquireTimeout, ImageMissing, ReactorError, SessionLost, SpawnFailed, Unavailable
@@ -22,9 +25,9 @@ from reactor.ready import wait_ready
 from reactor.registry import Superseded
 from reactor.retry import engine_policy, persisted
 from reactor.runtime.protocol import ContainerGone, ContainerSpec, Labels, NameTaken
-from reactor.session import ContainerId, Detector, Session, SessionId, Token
+from reactor.session import ContainerId, Detector, Session
 from reactor.teardown import ENGINE_LIMIT, end_exited
-from reactor.templates import Pull, ReadyKind, format_duration
+from reactor.templates import Pull, ReadyKind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     from reactor.registry.verdicts import Spawn
     from reactor.runtime.protocol import Container
     from reactor.teardown import Ways
-    from reactor.templates import Template
 
 __all__ = ["AgainError", "Asked", "PullNeededError", "Spawner", "repeated"]
 
@@ -42,48 +44,14 @@ SETTLE_SECONDS = 0.15
 be handed out otherwise. Later ones of the same process are known to stay."""
 T = TypeVar("T")
 UNDO_SECONDS = 15.0
-MARGIN_SECONDS = 0.2
-"""By how much our own time-outs come before the hard one, so that waiters hear the reason."""
 
 
 class PullNeededError(Exception):
     """The image has to be fetched first; the id was let go."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What one caller wants, under which token, until when (anyio's clock)."""
-
-    session_id: SessionId
-    token: Token
-    template: Template
-    ttl: timedelta
-    limit: timedelta
-    deadline: float
-    named: bool = False
-    """The caller named the template."""
-    timed: bool = False
-    """The caller named the TTL."""
-
-    @property
-    def soft_deadline(self) -> float:
-        """When to give up by ourselves, with a reason."""
-        return self.deadline - MARGIN_SECONDS
-
-    def once_more(self, token: Token) -> Asked:
-        """Return the same under a fresh token: one token is one spawn."""
-        return replace(self, token=token)
-
-    def compared(self, session: Session) -> Session:
-        """Return the session with a warning where it keeps another template or TTL than was asked for."""
-        notes: list[str] = []
-        if self.named and session.template != self.template.name:
-            notes.append(f"template {session.template}, not {self.template.name}")
-        if self.timed and session.ttl != self.ttl:
-            notes.append(f"TTL {format_duration(session.ttl)}, not {format_duration(self.ttl)}")
-        if not notes:
-            return session
-        return replace(session, warning=f"session {self.session_id} exists and keeps {' and '.join(notes)}")
+class UnusableError(Exception):
+    """What was taken from the pool does not run, is gone, or cannot have the session's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +75,9 @@ class Spawner:
         except Superseded as error:
             await self._undo(made)
             raise AgainError from error
+        except UnusableError as error:
+            await self._give_up(asked, reserved, made, None)
+            raise AgainError from error
         except (SessionLost, ContainerGone) as error:
             # Data lost: what we made may be all that is left of the session. Gone: somebody newer removed it.
             raise AgainError from error
@@ -125,17 +96,22 @@ class Spawner:
 
     async def _steps(self, asked: Asked, reserved: Spawn, made: list[ContainerId]) -> Session:
         container = await self._prepared(asked, reserved, made)
+        taken = container.member is not None
         record = await self.ways.registry.save(
             asked.session_id,
             asked.token,
             container_id=container.container_id,
             db=reserved.db,
             address=container.address,
+            taken=taken,
         )
-        return await self._checked(record, created=True)
+        return await self._checked(record, created=True, taken=taken)
 
     async def _prepared(self, asked: Asked, reserved: Spawn, made: list[ContainerId]) -> Container:
-        """Create, fence, start, wait until ready; the lease is kept meanwhile, and only until the commit."""
+        """Take and rename; else create, fence, start, wait until ready.
+
+        The lease is kept meanwhile, and only until the commit.
+        """
         lost: SessionLost | None = None
         prepared: list[Container] = []
         registry = self.ways.registry
@@ -153,16 +129,37 @@ class Spawner:
                     continue
 
         async with beside(keep) as scope:
-            container_id = await self._create(asked, reserved)
-            made.append(container_id)
-            await registry.renew(asked.session_id, asked.token, reserved.db)
-            await repeated(lambda: self.ways.runtime.start(container_id))
-            ready, deadline = asked.template.ready, asked.soft_deadline
-            await repeated(lambda: wait_ready(self.ways.runtime, container_id, ready, deadline=deadline))
-            prepared.append(await self._settled(asked, container_id))
+            container = await self._taken(asked) or await self._made(asked, reserved, made)
+            prepared.append(container)
         if not prepared:
             raise lost or AgainError
         return prepared[0]
+
+    async def _taken(self, asked: Asked) -> Container | None:
+        """Take a container of the pool and give it the session's name; None where there is none for this caller."""
+        if not asked.from_pool:
+            return None
+        template, runtime = asked.template, self.ways.runtime
+        container_id = await self.ways.registry.take(asked.session_id, asked.token, template.name, template.shape())
+        if container_id is None:
+            return None
+        try:
+            await repeated(lambda: runtime.rename(container_id, self._name(asked)))
+        except (NameTaken, ContainerGone) as error:
+            raise UnusableError from error
+        container = await repeated(lambda: runtime.inspect(container_id))
+        if container is None or not container.running:
+            raise UnusableError
+        return container
+
+    async def _made(self, asked: Asked, reserved: Spawn, made: list[ContainerId]) -> Container:
+        container_id = await self._create(asked, reserved)
+        made.append(container_id)
+        await self.ways.registry.renew(asked.session_id, asked.token, reserved.db)
+        await repeated(lambda: self.ways.runtime.start(container_id))
+        ready, deadline = asked.template.ready, asked.soft_deadline
+        await repeated(lambda: wait_ready(self.ways.runtime, container_id, ready, deadline=deadline))
+        return await self._settled(asked, container_id)
 
     async def _create(self, asked: Asked, reserved: Spawn) -> ContainerId:
         ways, registry = self.ways, self.ways.registry
@@ -181,13 +178,14 @@ class Spawner:
             name=self._name(asked),
             labels=labels,
             template=asked.template,
-            environment={"SESSION_ID": asked.session_id},
+            # Where a pool is kept all containers are alike, those that were not taken from it too.
+            environment={} if asked.template.pool else {"SESSION_ID": asked.session_id},
         )
         while True:
             try:
                 return await repeated(lambda: ways.runtime.create(spec))
             except NameTaken as taken:
-                if (own := await resolve(ways, spec, taken.holder, asked.limit)) is not None:
+                if (own := await resolve(ways, spec.name, labels, taken.holder, asked.limit)) is not None:
                     return own
 
     async def _settled(self, asked: Asked, container_id: ContainerId) -> Container:
@@ -205,14 +203,14 @@ class Spawner:
                 return container
             await anyio.sleep(SETTLE_SECONDS / 5)
 
-    async def _checked(self, record: Record, *, created: bool) -> Session:
+    async def _checked(self, record: Record, *, created: bool, taken: bool = False) -> Session:
         """Hand out what was just committed, if it still runs."""
         assert record.container_id is not None  # noqa: S101 (save and register name it)
         container = await repeated(lambda: self.ways.runtime.inspect(record.container_id or ""))
         if container is not None and container.running:
             key = self.ways.registry.keys.heartbeat(record.session_id)
             return record.session(key, local=True, created=created)
-        failure = AgainError() if container is None or not created else await self._exited(container)
+        failure = AgainError() if container is None or taken or not created else await self._exited(container)
         with suppress(SessionLost):  # overtaken: somebody else ends it
             await end_exited(self.ways, record.session_id, record.container_id, detector=Detector.ENGINE)
         raise failure
@@ -246,8 +244,8 @@ class Spawner:
         text = "" if error is None else f"{type(error).__name__}: {error}"
         with anyio.CancelScope(shield=True), anyio.move_on_after(UNDO_SECONDS):
             try:
-                await self.ways.registry.renew(asked.session_id, asked.token, reserved.db)
-                await self._undo(made or await self._own(asked))
+                named = await self.ways.registry.renew(asked.session_id, asked.token, reserved.db)
+                await self._undo([named] if named else made or await self._own(asked))
                 await self.ways.registry.abort(asked.session_id, asked.token, text)
             except (SessionLost, Unavailable):
                 # Not ours any more, or nobody answers: the lease ends, and whoever claims it removes what it made.

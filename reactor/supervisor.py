@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -21,6 +21,7 @@ from reactor.engine_watch import EngineWatch
 from reactor.errors import ReactorError, Unavailable
 from reactor.health import listen_on, serve_health
 from reactor.plan import Action
+from reactor.pool import PoolKeeper
 from reactor.queueing import WorkQueue
 from reactor.reconcile import DONE_WORDS, BrakeEngaged, Janitor
 from reactor.registry import Pulse
@@ -78,7 +79,8 @@ class Reactor:
             self.worker = Worker(self.crew, self.queue)
             self.deadlines = expiry.Deadlines(self.crew.registry, self.queue.add, self.worker)
             self.events = expiry.Events(self.crew.registry, self.queue.add, deadlines=self.deadlines, on_gap=self.sweep)
-            self.engine_watch = EngineWatch(self.crew, self.queue, self.sweep)
+            self.pool = PoolKeeper(self.crew, self.settings.pooled, self.settings.acquire_timeout)
+            self.engine_watch = EngineWatch(self.crew, self.queue, self.sweep, self.pool.look_soon)
             workers = await stack.enter_async_context(anyio.create_task_group())
             self._workers = workers
             detectors = await stack.enter_async_context(anyio.create_task_group())
@@ -88,6 +90,7 @@ class Reactor:
             self._start_detectors(detectors, listening)
             self.sweep()
             await self._swept.wait()
+            detectors.start_soon(self.pool.keep, Trouble("pool", self.troubles))
             self._stack = stack.pop_all()
         self.started = True
         logger.info("ready", extra={"action": "ready", "troubles": len(self.troubles)})
@@ -122,6 +125,8 @@ class Reactor:
         if error is None:
             with anyio.CancelScope(shield=True), anyio.move_on_after(limit):
                 await self.worker.drained()
+                with suppress(Unavailable):
+                    await self.pool.drain()
         self._workers.cancel_scope.cancel()
         if isinstance(error, Exception):
             await self._stack.aclose()  # kept from the task groups, which would wrap it

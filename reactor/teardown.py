@@ -150,7 +150,8 @@ async def carry_out(ways: Ways, session_id: SessionId, claim: Claim) -> Ended:
 
 async def _targets(ways: Ways, session_id: SessionId, claim: Claimed) -> list[ContainerId]:
     if claim.container_id is not None:
-        return [claim.container_id]
+        spared = not claim.committed and await _from_before(ways, claim.container_id, claim.db)
+        return [] if spared else [claim.container_id]
     # The spawn had named no container yet: whatever it or an older one made. A running one of another database is left
     # to be registered; a newer one belongs to somebody else.
     prefix = ways.registry.keys.prefix
@@ -162,6 +163,16 @@ async def _targets(ways: Ways, session_id: SessionId, claim: Claimed) -> list[Co
         and c.labels.generation <= claim.generation
         and not (c.labels.db != claim.db and c.running)
     ]
+
+
+async def _from_before(ways: Ways, container_id: ContainerId, db: DatabaseId) -> bool:
+    """Whether a container of the pool, named by a spawn that was not committed, may have been committed all the same.
+
+    So it may where another database made it: the commit can be lost with the rest. The next acquire finds it by its
+    name; nobody's, it goes after its TTL.
+    """
+    found = await ways.runtime.inspect(container_id)
+    return found is not None and found.running and found.member is not None and found.member.db != db
 
 
 async def _remove(ways: Ways, session_id: SessionId, container_id: ContainerId, token: Token) -> bool:

@@ -23,6 +23,7 @@ _MIN_MEMORY: Final = 6 * 1024**2
 """The least that Docker engines accept."""
 _MAX_MEMORY: Final = 2**50
 _MAX_CPUS: Final = 4096
+_MAX_POOL: Final = 1000
 _MAX_PIDS: Final = 4_194_304
 """The most process ids that Linux has."""
 _PORT = re.compile(r"([0-9]{1,5})(?:/(tcp|udp))?")
@@ -103,6 +104,8 @@ def _check_values(template: Template) -> None:
     for text in (template.image, template.user, template.working_dir, *template.command):
         if "\0" in text:
             raise ConfigError("image, command, user and working_dir cannot contain NUL")
+    if not 0 <= template.pool <= _MAX_POOL:
+        raise ConfigError(f"pool: {template.pool} is not 0-{_MAX_POOL} containers kept ready (0: none)")
     if template.command and not template.command[0]:
         raise ConfigError("command: the program is empty")
     if template.working_dir and not template.working_dir.startswith("/"):
@@ -148,6 +151,8 @@ def _check_network(template: Template) -> None:
 
 
 def _check_process(template: Template) -> None:
+    if template.pool:
+        raise ConfigError("pool: the process runtime keeps none; leave it out")
     if not template.command:
         raise ConfigError('the process runtime needs a command: command = ["program", "argument"]')
     if template.ready.kind is ReadyKind.HEALTHY:

@@ -7,16 +7,15 @@ contradiction is a `ConfigError` at start, not a failure at the first acquire.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import cast
 
 from reactor.errors import ConfigError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
 _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -99,6 +98,15 @@ class Pull(StrEnum):
     MISSING = "missing"
 
 
+_LAYOUT = "1"
+"""Rises where containers of the same template are made otherwise than by an older version."""
+_BESIDE = frozenset(("pool", "pool_drain", "pull", "max_ttl"))
+
+
+def _plain(value: object) -> object:
+    return list(cast("Mapping[str, str]", value).items()) if isinstance(value, Mapping) else value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """What a session's container is. The defaults are hardened; a template opens what it needs, by name.
@@ -126,6 +134,18 @@ class Template:
     tmpfs: tuple[str, ...] = ("/tmp",)  # noqa: S108 (a path inside the container)
     cap_add: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    pool: int = 0
+    """How many started, ready containers wait for their sessions. With any, no container gets a SESSION_ID."""
+    pool_drain: bool = False
+    """Whether those go when the reactor stops."""
+
+    def shape(self) -> str:
+        """Return a short digest of all that decides what a container of this template is.
+
+        What only decides when one is made, or for whom, is left out.
+        """
+        values = [f"{own.name}={_plain(getattr(self, own.name))!r}" for own in fields(self) if own.name not in _BESIDE]
+        return hashlib.sha256("\n".join([_LAYOUT, *values]).encode()).hexdigest()[:16]
 
     def ttl_for(self, asked: timedelta | None) -> timedelta:
         """Return the TTL of a session that asked for `asked` (None: the template's). Raises `UsageError`."""

@@ -26,8 +26,8 @@ from reactor.keys import Keys
 from reactor.plan import Action, Kind
 from reactor.reconcile import BrakeEngaged
 from reactor.registry import Terms
-from reactor.runtime.protocol import LABEL, Labels
-from reactor.session import Detector, EndReason, HostName, SessionId, State
+from reactor.runtime.labels import LABEL, Labels, Member
+from reactor.session import DatabaseId, Deployment, Detector, EndReason, HostName, SessionId, State, Token
 from reactor.settings import Settings
 from reactor.settings_file import TemplateTable
 from reactor.settings_source import CONFIG_VARIABLE, NAMES, SECRETS
@@ -50,6 +50,10 @@ SETTINGS = {
     "REACTOR_DEBUG",
 }
 """What a user may set; NO_COLOR is everybody's."""
+MEMBER = Member(
+    prefix="mcp", deployment=Deployment("d"), host=HostName("h"), db=DatabaseId("b"), template="t", ttl=timedelta(1),
+    token=Token("k"), shape="s", made_us=1,
+)  # fmt: skip
 LUA = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "reactor/registry/lua").glob("*.lua")}
 
 
@@ -137,7 +141,9 @@ def test_the_labels_of_the_readme_are_those_of_the_containers() -> None:
     """Whoever cleans up from outside finds them by these names."""
     sentence = README.split("The\nlabels are ")[1].split("A reactor")[0]
     named = {word.removeprefix(LABEL).removeprefix(".") for word in re.findall(r"`([\w.-]+)`", sentence)}
-    assert named == set(Labels.__slots__)
+    assert set(Labels.__slots__) | {"pool", "made"} == named
+    of_a_pool = {word.removeprefix(LABEL) for word in MEMBER.as_dict()}
+    assert of_a_pool == set(Labels.__slots__) - {"session", "generation"} | {"pool", "made"}
 
 
 def test_the_times_of_the_failure_table_are_those_of_the_leases() -> None:
@@ -203,6 +209,7 @@ def test_every_key_is_in_the_architecture() -> None:
     """The table of keys holds what `Keys` builds, and nothing else."""
     keys, host, session_id = Keys("mcp"), HostName("<host>"), SessionId("<id>")
     built = {keys.record(session_id), keys.heartbeat(session_id), keys.hosts, keys.events, keys.meta}
+    built |= {keys.pool(host, "<template>"), keys.taken(host)}
     built |= {keys.due(host), keys.seen(host), keys.engine(host), keys.wake(host), keys.canary(host)}
     assert {name for name in rows(ARCHITECTURE) if name.startswith("mcp:")} == built
 

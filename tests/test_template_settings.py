@@ -39,6 +39,8 @@ read_only = false
 tmpfs = ["/tmp", "/run:size=1m"]
 cap_add = ["NET_BIND_SERVICE"]
 volumes = ["data:/data:ro"]
+pool = 3
+pool_drain = true
 
 [template.slow]
 image = "example:2"
@@ -68,6 +70,7 @@ def test_a_complete_file_is_read_into_types(tmp_path: Path) -> None:
     assert (made.memory, made.cpus, made.pids) == (64 * 1024**2, 2.0, 32)
     assert (made.network, made.environment, made.read_only) == ("bridge", {"LOG_LEVEL": "info"}, False)
     assert (made.user, made.working_dir, made.cap_add) == ("1000:1000", "/srv", ("NET_BIND_SERVICE",))
+    assert (made.pool, made.pool_drain) == (3, True)
     assert (made.tmpfs, made.volumes) == (("/tmp", "/run:size=1m"), ("data:/data:ro",))  # noqa: S108
     assert settings.janitor_every == timedelta(0)
     assert settings.redis_address.database == 2
@@ -106,6 +109,10 @@ def test_a_template_without_its_own_ttl_takes_the_general_one(tmp_path: Path) ->
         ("cpus = nan", "cpus"),
         ("cpus = true", "expected float"),
         ("pids = 0", "pids"),
+        ("pool = -1", "pool"),
+        ("pool = 1001", "pool"),
+        ('pool = "2"', "pool"),
+        ("pool = true", "pool"),
         ('environment = { "A=B" = "x" }', "no variable name"),
         ('environment = { SESSION_ID = "x" }', "SESSION_ID is set by the reactor"),
         ("environment = { A = 1 }", "expected str, got int"),
@@ -160,10 +167,12 @@ def test_the_process_runtime_ignores_container_keys_with_one_warning(tmp_path: P
 
 @pytest.mark.parametrize(
     "lines, text",
-    [('ready = "healthy"', "docker runtime"), ('ready = "tcp:80"', "not among ports")],
+    [('ready = "healthy"', "docker runtime"), ('ready = "tcp:80"', "not among ports"), ("pool = 1", "keeps none")],
 )
-def test_a_process_can_only_be_ready_in_a_way_it_has(tmp_path: Path, lines: str, text: str) -> None:
-    """It has no health check, and its port is one that it was given."""
+def test_a_process_can_only_be_ready_in_a_way_it_has_and_waits_in_no_pool(
+    tmp_path: Path, lines: str, text: str
+) -> None:
+    """It has no health check, its port is one that it was given, and no name that could change."""
     with pytest.raises(ConfigError, match=text):
         template(tmp_path, f'command = ["serve"]\n{lines}', REACTOR_RUNTIME="process")
 

@@ -17,6 +17,7 @@ from faultlab.model.state import (
     FAULT,
     HANDED,
     IDLE,
+    MEMBER,
     READ,
     STEP,
     TRUSTED,
@@ -31,7 +32,7 @@ from faultlab.model.state import (
     put,
 )
 
-CANCELLABLE = frozenset(("create", "fence", "start", "commit"))
+CANCELLABLE = frozenset(("take", "rename", "create", "fence", "start", "commit"))
 
 
 def handed_out(s: State, index: int, a: Actor, container: int, redis: Redis | None = None) -> State:
@@ -55,7 +56,8 @@ def reserving(m: Moves, index: int, a: Actor) -> None:
     if answer == "SPAWN" and clock > m.bounds.spawns:
         m.add("reserve: beyond the bounds", s, BOUND)
     elif answer in ("SPAWN", "SPAWN AGAIN"):
-        granted = Actor(a.role, a.host, "create", token, record.generation, redis.db)
+        at = "take" if m.bounds.warm and not a.host else "create"
+        granted = Actor(a.role, a.host, at, token, record.generation, redis.db)
         ghost = s.ghost._replace(generations=clock) if answer == "SPAWN" else s.ghost
         m.add(f"acquirer: reserve {answer}", acted(s, index, granted, redis=redis, ghost=ghost), kind)
         if answer == "SPAWN" and m.has(LOST_REPLY):
@@ -140,9 +142,15 @@ def fence(m: Moves, index: int, a: Actor) -> None:
     m.add(f"acquirer: renew {answer}", acted(s, index, _after_loss(m, a, answer, "start"), redis=redis))
 
 
+def _is_taken(m: Moves, a: Actor) -> bool:
+    return m.bounds.warm and a.container == MEMBER
+
+
 def _after_loss(m: Moves, a: Actor, answer: str, then: str) -> Actor:
     if answer.startswith("OK"):
         return onward(a, then)
+    if _is_taken(m, a):
+        return idle(a)  # whoever took over removes what the record named
     if answer == "SUPERSEDED" or m.rules.undo == "always":
         return Actor(a.role, a.host, "undo", 0, 0, 0, a.container)
     return idle(a)
@@ -173,7 +181,7 @@ def committing(m: Moves, index: int, a: Actor) -> None:
     if not running(s, a.host, a.container):
         m.add("acquirer: it does not stay", acted(s, index, onward(a, "give up")))
     made = Container(a.container, a.generation, a.token, a.db)
-    answer, redis = commit(m.rules, s.redis, a.host, a.token, made, a.db)
+    answer, redis = commit(m.rules, s.redis, a.host, a.token, made, a.db, taken=_is_taken(m, a))
     if not answer.startswith("OK"):
         m.add(f"acquirer: commit {answer}", acted(s, index, _after_loss(m, a, answer, ""), redis=redis))
         return
@@ -217,7 +225,8 @@ def giving_up(m: Moves, index: int, a: Actor) -> None:
     """A spawn that failed or was cancelled asks first whether it is still its own."""
     s = m.state
     answer, redis = renew(m.rules, s.redis, a.host, a.token, a.db)
-    after = onward(a, "own") if answer == "OK" else idle(a)
+    named = a.container or s.redis.record.container
+    after = onward(a, "own", container=named) if answer == "OK" else idle(a)
     m.add(f"acquirer: gives up, renew {answer}", acted(s, index, after, redis=redis))
 
 

@@ -29,6 +29,8 @@ LIMIT = 3_000_000
 BOUNDS = Bounds(spawns=3, containers=4, lag=1)
 """Enough for an old generation, the one after it, and one that came between."""
 NARROW = Bounds(spawns=2, containers=3, lag=1)
+WARM = NARROW._replace(warm=True)
+"""With a pool: its member is one of the containers."""
 _WORDS: dict[Hosts, str] = {ONE: "one host", CROWD: "one host, two reactors", TWO: "two hosts"}
 
 
@@ -52,7 +54,7 @@ class Configuration:
         """Return the state to begin with."""
         unknown = set(self.faults) - set(FAULTS)
         assert not unknown, unknown  # noqa: S101 (a slip in the list below)
-        return initial(self.hosts, tuple(self.faults.count(fault) for fault in FAULTS))
+        return initial(self.hosts, tuple(self.faults.count(fault) for fault in FAULTS), warm=self.bounds.warm)
 
 
 def run(configuration: Configuration, *, limit: int = LIMIT) -> Found[State]:
@@ -81,7 +83,7 @@ def _product(hosts: Hosts, *faults: str, quick: bool = False, bounds: Bounds = B
     extra = f", {bounds.lag} writes" * (bounds.lag > 1) + ", S1F" * bounds.settled
     extra += ", 2 spawns" * (bounds.spawns < BOUNDS.spawns)
     checks = (*SAFETY, "S1F") if bounds.settled else SAFETY
-    name = f"{_WORDS[hosts]}: {words}{extra}"
+    name = f"{_WORDS[hosts]}{', a pool' * bounds.warm}: {words}{extra}"
     return Configuration(name=name, hosts=hosts, faults=faults, checks=checks, bounds=bounds, quick=quick)
 
 
@@ -101,10 +103,30 @@ _TWO_PAIRS = (
 )  # fmt: skip
 
 
-def _all() -> list[Configuration]:
+_POOL_NEAR = ("crash", "lost reply", "lease over", "exit", "cancel", "terminate", "outdated")
+_POOL_PAIRS = (
+    ("crash", "outdated"), ("lease over", "outdated"), ("crash", "lease over"), ("abandoned request", "crash"),
+    ("flush", "crash"), ("flush", "lease over"), ("cancel", "lost reply"),
+)  # fmt: skip
+
+
+def _with_a_pool() -> list[Configuration]:
     plain = [fault for fault in FAULTS if fault not in (*_WIDE, "forget host")]
+    settled = WARM._replace(settled=True)
+    found = [_product(ONE, quick=True, bounds=WARM), _product(TWO, quick=True, bounds=WARM)]
+    found += [_product(ONE, fault, quick=fault in _POOL_NEAR, bounds=WARM) for fault in plain]
+    found += [_product(ONE, "flush", quick=True, bounds=settled), _product(ONE, "rewind", bounds=settled)]
+    found += [_product(ONE, fault, bounds=WARM) for fault in _WIDE]
+    found += [_product(TWO, fault, bounds=WARM) for fault in ("crash", "outdated", "exit", "terminate", "flush")]
+    found += [_product(CROWD, fault, bounds=WARM) for fault in ("crash", "outdated", "lease over")]
+    return found + [_product(ONE, *pair, bounds=WARM) for pair in _POOL_PAIRS]
+
+
+def _all() -> list[Configuration]:
+    plain = [fault for fault in FAULTS if fault not in (*_WIDE, "forget host", "outdated")]
     settled = BOUNDS._replace(settled=True)
     found = [_product(ONE, quick=True), _product(TWO, quick=True)]
+    found += _with_a_pool()
     found += [_product(ONE, fault, quick=True) for fault in plain]
     found += [_product(ONE, fault, quick=True, bounds=settled) for fault in ("flush", "rewind")]
     found += [_product(ONE, fault) for fault in _WIDE]

@@ -6,12 +6,15 @@ invariant: nothing is adopted by its name or generation alone.
 
 from __future__ import annotations
 
-from faultlab.model.engine import abandoned, bereft, removed
+from faultlab.model.engine import abandoned, bereft, removed, unspared
 from faultlab.model.moves import ABANDON, Moves
 from faultlab.model.scripts import register, renew, unsure
 from faultlab.model.state import FAULT, NO_CONTAINER, SURE, Actor, Container, Request, State, acted
 
-_BEFORE = ("reserve again", "create", "look", "weigh", "ask", "clear", "register")
+_BEFORE = (
+    "reserve again", "take", "rename", "create", "look", "weigh", "ask", "clear", "register", "weigh found",
+    "register found",
+)  # fmt: skip
 SPAWNING = frozenset((*_BEFORE, "fence", "start", "commit", "give up", "own", "abort"))
 """The steps of a spawn that may still be in flight: its token is held."""
 
@@ -40,7 +43,8 @@ def look(m: Moves, index: int, a: Actor) -> None:
         after = onward(a, "fence" if rules.fence else "start", container=holder.number)
         m.add("acquirer: the name is held by mine", acted(s, index, after))
     else:
-        m.add("acquirer: the name is held", acted(s, index, onward(a, "weigh", found=holder)))
+        at = "weigh" if holder.generation else "weigh found"
+        m.add("acquirer: the name is held", acted(s, index, onward(a, at, found=holder)))
 
 
 def weigh(m: Moves, index: int, a: Actor) -> None:
@@ -81,10 +85,10 @@ def is_old(s: State, container: Container) -> bool:
 def removing(m: Moves, index: int, a: Actor, done: Actor, words: str) -> None:
     """Remove a container by its ID; when that is abandoned, the caller is told so and goes away."""
     s = m.state
-    engines = removed(s.engines, a.host, a.container)
+    engines, spare = removed(s.engines, a.host, a.container), unspared(s, a.container)
     client = s.client if engines is s.engines else bereft(s.client, a.container)
-    m.add(f"acquirer: {words}", acted(s, index, done, engines=engines, client=client))
-    if m.has(ABANDON) and engines is not s.engines:
+    m.add(f"acquirer: {words}", acted(s, index, done, engines=engines, client=client, spare=spare))
+    if m.has(ABANDON) and (engines is not s.engines or spare is not s.spare):
         pending = abandoned(s, Request("remove", a.host, Container(a.container)))
         after = acted(s, index, idle(a), pending=pending, left=m.spent(ABANDON))
         m.add(f"acquirer: {words}, abandoned", after, FAULT)

@@ -35,6 +35,18 @@ def removed(engines: Engines, host: int, number: int) -> Engines:
     return put(engines, host, NO_CONTAINER) if number and engines[host].number == number else engines
 
 
+def unspared(state: State, number: int) -> Container:
+    """Return what bears the pool's name when the container of this number is gone."""
+    return NO_CONTAINER if number and state.spare.number == number else state.spare
+
+
+def renamed(state: State, host: int, number: int) -> State:
+    """Give the pool's member the session's name, if nobody has that."""
+    if state.spare.number != number or state.engines[host].number:
+        return state
+    return state._replace(engines=put(state.engines, host, state.spare), spare=NO_CONTAINER)
+
+
 def abandoned(state: State, request: Request) -> tuple[Request, ...]:
     """Add a request whose sender gave up."""
     return tuple(sorted((*state.pending, request)))
@@ -53,9 +65,12 @@ def late_requests(m: Moves) -> None:
                 "engine: an abandoned start", s._replace(engines=started(s.engines, host, wanted.number), pending=rest)
             )
         elif verb == "remove":
-            engines = removed(s.engines, host, wanted.number)
+            engines, spare = removed(s.engines, host, wanted.number), unspared(s, wanted.number)
             client = s.client if engines is s.engines else bereft(s.client, wanted.number)
-            m.add("engine: an abandoned remove", s._replace(engines=engines, client=client, pending=rest))
+            after = s._replace(engines=engines, client=client, spare=spare, pending=rest)
+            m.add("engine: an abandoned remove", after)
+        elif verb == "rename":
+            m.add("engine: an abandoned rename", renamed(s, host, wanted.number)._replace(pending=rest))
         elif s.engines[host].number:
             m.add("engine: an abandoned create meets the name", s._replace(pending=rest))
         elif s.ghost.containers >= m.bounds.containers:

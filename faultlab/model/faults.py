@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-REMOVALS = frozenset(("remove", "remove it", "clear", "undo", "own"))
+REMOVALS = frozenset(("remove", "remove it", "clear", "undo", "own", "remove member"))
 """The steps that remove a container without asking Redis once more."""
 
 
@@ -96,6 +96,11 @@ def time_moves(m: Moves) -> None:
         over = _both(s, lambda r: _lapsed(r, record))
         holder = _spawner(s, record) if record.state == "starting" else _claimant(s, record)
         _lease_end(m, over, held=holder)
+    stray = key and record.state == "none"  # dropped in the janitor's run that notes the loss
+    if s.redis.entry[0] == "lost" and not stray:
+        over = _both(s, lambda r: r._replace(entry=("lost over", 0)) if r.entry[0] == "lost" else r)
+        silent = s.client if s.redis.key else Client(s.client.generation, s.client.container)
+        m.add("time: nobody acquired the lost member within its TTL", over._replace(client=silent), SILENCE)
     for host, quarantine in enumerate(s.redis.quarantine):
         if quarantine:
             over = _both(s, lambda r, h=host, q=quarantine: _calm(r, h, q))
@@ -166,6 +171,9 @@ def _exits(m: Moves) -> None:
                 engines=put(s.engines, host, left), client=bereft(s.client, container.number), left=m.spent(EXIT)
             )
             m.add(f"a container {words}", after, FAULT)
+    if s.spare.state == "running":
+        for left in (s.spare._replace(state="exited"), NO_CONTAINER):
+            m.add("the pool's member exits or is removed by hand", s._replace(spare=left, left=m.spent(EXIT)), FAULT)
 
 
 def _redis_faults(m: Moves) -> None:

@@ -6,7 +6,8 @@ invariant of this file: it knows nothing of how a state came about but the ghost
 - S1   no container goes while its client was told "alive" within the TTL (until Redis loses writes)
 - S1L  after a loss: nor one whose client was alive then, before it was registered again and ran out
 - S1F  after a loss: nor one whose client was told "alive" since
-- S2   one generation is handed out with one container; at most one runs on all hosts (until Redis loses writes)
+- S2   one generation is handed out with one container; at most one runs on all hosts (until Redis loses writes);
+       what was handed out once is not taken from the pool
 - S5   no container of an older generation is started or handed out after a newer one was committed
 - S6   a generation that was claimed never serves again: no record `running`, no EXPIRE that answers 1
 - S7   what is handed out runs then, unless others watch its host; and its key was alive
@@ -44,7 +45,7 @@ ALLOWED = {
 def broken(before: State, move: Move) -> str:
     """Return which invariant a move breaks, '' for none."""
     _, kind, after = move
-    if after.engines is not before.engines and kind != FAULT and (found := _engines(before, after)):
+    if kind != FAULT and (found := _moved(before, after)):
         return found
     if kind in (HANDED, READ, TRUSTED) and (found := _handed(before, after, kind)):
         return found
@@ -59,17 +60,26 @@ def broken(before: State, move: Move) -> str:
     return ""
 
 
+def _moved(before: State, after: State) -> str:
+    if after.engines is not before.engines and (found := _engines(before, after)):
+        return found
+    now, was = after.redis.record, before.redis.record
+    taken = now.state == was.state == "starting" and now.container != was.container
+    return "S2" if taken and any(number == now.container for _, number in before.ghost.handed) else ""
+
+
 def _engines(before: State, after: State) -> str:
     client, lost = before.client, before.ghost.lost
     for host, (old, new) in enumerate(zip(before.engines, after.engines, strict=True)):
         gone = old.state == "running" and new.number != old.number
-        if gone and client.container == old.number and client.alive and old.generation != before.ghost.terminated:
+        meant = (client.generation, before.redis.record.generation)
+        if gone and client.container == old.number and client.alive and before.ghost.terminated not in meant:
             if client.alive == 1:
                 return "S1F" if lost else "S1"
             record = before.redis.record
             moved = record.state == "running" and record.host != host and record.generation > old.generation
             return "" if moved else "S1L"
-        started = new.state == "running" and old.state != "running"
+        started = new.state == "running" and old.state != "running" and new.generation  # a rename starts nothing
         if started and not lost and not before.ghost.forgot and new.generation < before.ghost.committed:
             return "S5"
     if not lost and not before.ghost.forgot and sum(c.state == "running" for c in after.engines) > 1:
@@ -109,6 +119,7 @@ def reached(goal: str, s: State) -> bool:
             and not s.redis.key
             and not s.pending
             and not any(c.number for c in s.engines)
+            and (not s.spare.number or s.redis.entry == ("ready", s.redis.db))
             and all(a.at == IDLE for a in s.actors if a.role == ACQUIRER)
         )
     record = s.redis.record
@@ -123,6 +134,8 @@ def reached(goal: str, s: State) -> bool:
 
 def asked(goal: str, s: State) -> bool:
     """Whether this liveness property says anything of a state."""
+    if goal == "L4" and s.ghost.lost and any(c.number == s.client.container and not c.generation for c in s.engines):
+        return False  # nobody knows whose a member of the pool is until its id is acquired
     if goal == "L4":
         return bool(s.client.container) and abs(s.redis.key) in (0, s.client.generation)
     return goal != "L3" or bool(s.client.container)

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 FAULTS = (
     "crash", "lost reply", "abandoned request", "lease over", "flush", "rewind", "exit", "tombstone over",
-    "terminate", "client DEL", "record evicted", "heartbeat evicted", "cancel", "forget host",
+    "terminate", "client DEL", "record evicted", "heartbeat evicted", "cancel", "forget host", "outdated",
 )  # fmt: skip
 (
     CRASH, LOST_REPLY, ABANDON, LEASE, FLUSH, REWIND, EXIT, TOMBSTONE, TERMINATE, DELETE, EVICT, EVICT_KEY, CANCEL,
-    FORGET,
+    FORGET, OUTDATED,
 ) = range(len(FAULTS))  # fmt: skip
 """Each is a budget: how often it may happen on one path."""
 
@@ -35,6 +35,8 @@ class Bounds(NamedTuple):
     settled: bool = False
     """Redis loses data only while no removal is on its way: between the last question to Redis and the engine's deed
     no protocol helps."""
+    warm: bool = False
+    """Host 0 has a pool with one member."""
 
 
 class Moves:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from faultlab.model.conflict import idle, is_old
 from faultlab.model.engine import abandoned, bereft, removed, running
 from faultlab.model.moves import ABANDON, TERMINATE, Moves
+from faultlab.model.pool import MEMBER_STEPS, notice_member
 from faultlab.model.scripts import adopt_orphan, drop_stray, register, request_end, unsure, witness
 from faultlab.model.scripts import index as into_index
 from faultlab.model.state import FAULT, SURE, Actor, Container, Record, Request, acted
@@ -33,19 +34,20 @@ def noticing(m: Moves, index: int, a: Actor) -> None:
         examined(m, index, a, "examine")
     if scanned and not r.due[a.host]:
         m.add("janitor: puts the record into the index", acted(s, index, a, redis=into_index(r, a.host)))
-    if rules.drop_strays and not holder.number and drop_stray(r) is not r:
+    if rules.drop_strays and not holder.generation and drop_stray(r) is not r:
         m.add("janitor: drops a stray key", acted(s, index, a, redis=drop_stray(r)))
     if m.has(TERMINATE) and record.state in LIVE:
         meant = Actor(a.role, a.host, "terminate", 0, record.generation, record.host, record.container)
         ghost = s.ghost._replace(terminated=record.generation)
         m.add("terminate: asked", acted(s, index, meant, ghost=ghost, left=m.spent(TERMINATE)), FAULT)
+    notice_member(m, index, a)
     _notice_orphan(m, index, a, holder)
     _notice_lost(m, index, a, holder)
 
 
 def _notice_orphan(m: Moves, index: int, a: Actor, holder: Container) -> None:
     s, rules = m.state, m.rules
-    if rules.orphans == "engine first" and holder.number:
+    if rules.orphans == "engine first" and holder.generation:
         db = s.redis.db if rules.db_read == "first" else 0
         m.add("janitor: inspects a container", acted(s, index, Actor(a.role, a.host, "judge", db=db, found=holder)))
     if rules.orphans == "record first" and s.redis.record.state in ("none", "ended"):
@@ -222,5 +224,6 @@ STEPS = {
     "remove it": removing_directly,
     "list orphans": listing_orphans,
     "find lost": finding_lost,
+    **MEMBER_STEPS,
 }
-ON_ENGINE = frozenset(("remove it", "look again", "list orphans"))
+ON_ENGINE = frozenset(("remove it", "look again", "list orphans", "remove member"))

@@ -26,6 +26,15 @@ class Rules:
     inspect: bool = True  # False: LIVE and commit are handed out as they are (V12)
     waiter: str = "reserve"  # "record": a waiter hands out what it reads in the record (V12)
     renewal: str = "token"  # "blind": a late renewal gives the heartbeat key a lease's TTL (V11)
+    # the pool
+    take: str = "token"  # "blind": taken for whatever record stands there
+    take_minds_db: bool = True  # False: one that another database lists is taken
+    names_first: bool = True  # False: the record names the member at the commit, after the rename
+    commit_named: bool = True  # False: a commit does not ask whether the record names the member
+    spare_uncommitted: bool = True  # False: the claim of a start removes the member that it names, whoever made it
+    found: str = "entry"  # "name": whatever member holds the name is registered
+    member_last: bool = True  # False: the janitor acts on the name that a member bore at its first look
+    mark: str = "compare"  # "blind": a member is doomed whatever became of its entry since it was read
     # the end
     claim_deletes_key: bool = True  # V7
     end_names_container: bool = True  # V8

@@ -23,7 +23,13 @@ def unsure(r: Redis, host: int) -> bool:
 
 
 def _with(r: Redis, record: Record, key: int, host: int, *, due: bool) -> Redis:
-    return Redis(record, key, put(r.due, host, due), r.db, r.seen, r.standing, r.quarantine, r.evicted)
+    return Redis(record, key, put(r.due, host, due), r.db, r.seen, r.standing, r.quarantine, r.evicted, r.entry)
+
+
+def _returned(r: Redis) -> Redis:
+    """The session's container is gone: what the index said of it goes with it."""
+    used = r.entry[0] == "taken" and r.record.container
+    return r._replace(entry=("", 0)) if used else r
 
 
 def _due(r: Redis, host: int, *, due: bool) -> Redis:
@@ -50,6 +56,8 @@ def reserve(rules: Rules, r: Redis, host: int, token: int, clock: int) -> Answer
         left = bool(r.key) if rules.lock == "key" else record.lease
         if left or (rules.own_starts and not mine):
             return "WAIT", r
+        if record.container:
+            return "TEAR DOWN", r
     elif record.state == "ending":
         return ("TEAR DOWN" if mine and not record.lease else "WAIT"), r
     if not rules.reserve_over_key and r.key:
@@ -68,12 +76,17 @@ def renew(rules: Rules, r: Redis, host: int, token: int, db: int) -> Answer:
     return _lost(r, db), r
 
 
-def commit(rules: Rules, r: Redis, host: int, token: int, container: Container, db: int) -> Answer:
-    """OK, OK AGAIN, SUPERSEDED or DATA LOST."""
+def commit(  # noqa: PLR0913 (as the script has them)
+    rules: Rules, r: Redis, host: int, token: int, container: Container, db: int, *, taken: bool = False
+) -> Answer:
+    """OK, OK AGAIN, SUPERSEDED or DATA LOST; `taken`: the container came from the pool."""
     record = r.record
-    if record.state == "running" and record.token == token and record.container == container.number:
+    # A member of the pool may have been found by its name and registered meanwhile, under another spawn.
+    if record.state == "running" and record.container == container.number and (record.token == token or taken):
         return "OK AGAIN", r
     mine = record.state == "starting" and record.token == token and record.host == host
+    if rules.commit_named and (record.container or taken) and record.container != container.number:
+        mine = False
     if not rules.commit_token and record.state != "none":
         mine, record = True, record._replace(generation=container.generation, token=token, host=host, claim=0)
     if not mine:
@@ -88,7 +101,7 @@ def abort(r: Redis, host: int, token: int, *, error: bool) -> Answer:
     if record.state != "starting" or record.token != token:
         return "LOST", r
     left = record._replace(state="ended", lease=False) if error else NO_RECORD
-    return "OK", _with(r, left, r.key, host, due=False)
+    return "OK", _with(_returned(r), left, r.key, host, due=False)
 
 
 def register(rules: Rules, r: Redis, host: int, found: Container, instead_of: int) -> Answer:
@@ -134,7 +147,9 @@ def examine(  # noqa: C901, PLR0911, PLR0912, PLR0913 (the script is one table t
         return "OTHER", r
 
     def claimed() -> Answer:
-        taken = record._replace(state="ending", claim=token, lease=True)
+        taken = record._replace(
+            state="ending", claim=token, lease=True, start=record.start or record.state == "starting"
+        )
         return "CLAIMED", _with(r, taken, 0 if rules.claim_deletes_key else r.key, host, due=True)
 
     if record.state == "ending":
@@ -176,8 +191,8 @@ def finish(rules: Rules, r: Redis, host: int, token: int) -> Answer:
     mine = record.claim == token and record.state != "none"
     if not mine and (rules.finish_token or record.state in ("none", "ended")):
         return "LOST", r
-    over = record._replace(state="ended", lease=False, end_requested=False, graced=0)
-    return "ENDED", _with(r, over, 0, host, due=rules.leave_index == "blind" and r.due[host])
+    over = record._replace(state="ended", lease=False, end_requested=False, graced=0, start=False)
+    return "ENDED", _with(_returned(r), over, 0, host, due=rules.leave_index == "blind" and r.due[host])
 
 
 def adopt_orphan(r: Redis, host: int, token: int, found: Container) -> Answer:
@@ -190,7 +205,7 @@ def adopt_orphan(r: Redis, host: int, token: int, found: Container) -> Answer:
     evicted = found.state == "running" and found.generation <= r.evicted[host]
     if record.state != "none" or r.db != found.db or evicted:
         return "REFUSED", r
-    ending = Record("ending", found.generation, found.token, host, found.number, token, lease=True)
+    ending = Record("ending", found.generation, found.token, host, found.number, token, lease=True, start=True)
     return "CLAIMED", _with(r, ending, 0, host, due=True)
 
 
@@ -222,7 +237,7 @@ def witness(rules: Rules, r: Redis, host: int, fresh_db: int, clock: int) -> Red
     if doubt:
         name = next(n for n in (1, 2, 3) if n not in (record.graced, r.quarantine[host]))
     seen, standing = put(r.seen, host, db), put(r.standing, host, SURE)
-    return Redis(record, r.key, r.due, db, seen, standing, put(r.quarantine, host, name), evicted)
+    return Redis(record, r.key, r.due, db, seen, standing, put(r.quarantine, host, name), evicted, r.entry)
 
 
 def drop_stray(r: Redis) -> Redis:
@@ -244,5 +259,5 @@ def forget(rules: Rules, r: Redis, host: int) -> Redis:
     return Redis(
         record, key, put(r.due, host, False), r.db, put(r.seen, host, 0),  # noqa: FBT003 (an entry of a tuple)
         put(r.standing, host, SURE), put(r.quarantine, host, 0),
-        put(r.evicted, host, 0),
+        put(r.evicted, host, 0), r.entry if host else ("", 0),
     )  # fmt: skip

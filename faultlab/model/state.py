@@ -56,6 +56,8 @@ class Record(NamedTuple):
     end_requested: bool = False
     graced: int = 0
     """The quarantine in which this session had its grace."""
+    start: bool = False
+    """Claimed before it was committed."""
 
 
 class Redis(NamedTuple):
@@ -73,6 +75,9 @@ class Redis(NamedTuple):
     quarantine: tuple[int, ...]
     evicted: tuple[int, ...]
     """The newest generation whose record may have been evicted, as the host noted it."""
+    entry: tuple[str, int] = ("", 0)
+    """What the pool's index says of its member: ready and the database that made it, taken and the generation that has
+    it, lost, lost over, doomed, or nothing."""
 
 
 class Container(NamedTuple):
@@ -150,6 +155,8 @@ class State(NamedTuple):
     replica: Redis | None = None
     """What a failover or a restart from older data would bring back."""
     lag: int = 0
+    spare: Container = Container()
+    """The pool's member on host 0, as long as it bears its own name."""
 
 
 NO_RECORD = Record()
@@ -158,8 +165,15 @@ NO_CLIENT = Client()
 Move = tuple[str, str, State]
 
 
-def initial(hosts: tuple[tuple[int, int], ...], left: tuple[int, ...]) -> State:
-    """Return the state before anything happened; `hosts` says how many acquirers and reactors each host has."""
+MEMBER = 1
+"""The number of the pool's member, where there is a pool. Its labels name no session: generation and token are 0."""
+
+
+def initial(hosts: tuple[tuple[int, int], ...], left: tuple[int, ...], *, warm: bool = False) -> State:
+    """Return the state before anything happened; `hosts` says how many acquirers and reactors each host has.
+
+    With `warm` there is a pool on host 0, with one member.
+    """
     none = (0,) * len(hosts)
     actors = [Actor(ACQUIRER, host) for host, (acquirers, _) in enumerate(hosts) for _ in range(acquirers)]
     actors += [Actor(REACTOR, host) for host, (_, reactors) in enumerate(hosts) for _ in range(reactors)]
@@ -173,7 +187,14 @@ def initial(hosts: tuple[tuple[int, int], ...], left: tuple[int, ...]) -> State:
         quarantine=none,
         evicted=none,
     )
-    return State(redis, (NO_CONTAINER,) * len(hosts), (), tuple(sorted(actors)), NO_CLIENT, Ghost(), left)
+    first = State(redis, (NO_CONTAINER,) * len(hosts), (), tuple(sorted(actors)), NO_CLIENT, Ghost(), left)
+    if not warm:
+        return first
+    return first._replace(
+        redis=redis._replace(entry=("ready", 1)),
+        spare=Container(MEMBER, db=1, state="running"),
+        ghost=Ghost(containers=MEMBER),
+    )
 
 
 def put(old: tuple[T, ...], index: int, new: T) -> tuple[T, ...]:
@@ -192,6 +213,7 @@ def acted(  # noqa: PLR0913 (one for each part of the state)
     client: Client | None = None,
     ghost: Ghost | None = None,
     left: tuple[int, ...] | None = None,
+    spare: Container | None = None,
 ) -> State:
     """Return the state in which one actor went on, with the other parts that changed."""
     actors = state.actors
@@ -210,4 +232,5 @@ def acted(  # noqa: PLR0913 (one for each part of the state)
         left or state.left,
         state.replica,
         state.lag,
+        state.spare if spare is None else spare,
     )

@@ -7,12 +7,12 @@ not: who noticed. The invariant: the claim is asked for right before the engine 
 from __future__ import annotations
 
 from faultlab.model.conflict import idle
-from faultlab.model.engine import abandoned, bereft, removed
+from faultlab.model.engine import abandoned, bereft, removed, unspared
 from faultlab.model.moves import ABANDON, LOST_REPLY, Moves
 from faultlab.model.scripts import examine, extend, finish
-from faultlab.model.state import FAULT, STEP, Actor, Container, Redis, Request, State, acted
+from faultlab.model.state import FAULT, MEMBER, STEP, Actor, Container, Redis, Request, State, acted
 
-CLAIMING = frozenset(("examine", "end", "terminate", "orphan", "list", "extend", "remove", "finish"))
+CLAIMING = frozenset(("examine", "end", "terminate", "orphan", "list", "look at member", "extend", "remove", "finish"))
 """The steps in which an actor's token is that of a claim."""
 
 
@@ -50,6 +50,8 @@ def claimed(  # noqa: PLR0913 (what `examine` and `adopt_orphan` know)
     if not ghost.lost:
         ghost = ghost._replace(claimed=ghost.claimed | 1 << record.generation)
     onward = "list" if not record.container else "extend" if m.rules.extend else "remove"
+    if record.start and record.container == MEMBER and m.bounds.warm and m.rules.spare_uncommitted:
+        onward = "look at member"
     holder = Actor(a.role, a.host, onward, token, record.generation, redis.db, record.container)
     m.add(f"{a.role}: {at} CLAIMED", acted(s, index, holder, redis=redis, ghost=ghost), kind)
     if m.has(LOST_REPLY) and not a.token:
@@ -62,7 +64,7 @@ def listing(m: Moves, index: int, a: Actor) -> None:
     """The claim knows no container: what the session's spawns made, up to this generation."""
     s = m.state
     found = s.engines[a.host]
-    ours = found.number and (found.generation <= a.generation or not m.rules.list_older)
+    ours = found.number and found.generation and (found.generation <= a.generation or not m.rules.list_older)
     before = found.db != a.db and found.state == "running" and m.rules.conflict_minds_db
     if ours and not before:
         onward = "extend" if m.rules.extend else "remove"
@@ -71,6 +73,15 @@ def listing(m: Moves, index: int, a: Actor) -> None:
     else:
         after = Actor(a.role, a.host, "finish", a.token)
         m.add(f"{a.role}: lists nothing", acted(s, index, after))
+
+
+def looking_at_member(m: Moves, index: int, a: Actor) -> None:
+    """The claim of a start names a member: its commit may have been lost with the rest, if another database made it."""
+    s = m.state
+    held = s.engines[a.host] if s.engines[a.host].number == a.container else s.spare
+    before = held.number == a.container and held.db != a.db and held.state == "running"
+    onward = "finish" if before else "extend" if m.rules.extend else "remove"
+    m.add(f"{a.role}: looks at the member", acted(s, index, a._replace(at=onward)))
 
 
 def extending(m: Moves, index: int, a: Actor) -> None:
@@ -85,15 +96,15 @@ def removing(m: Moves, index: int, a: Actor) -> None:
     """Remove by ID until it is gone; an unknown outcome is asked for again."""
     s = m.state
     number = s.engines[a.host].number if m.rules.remove == "name" else a.container
-    engines = removed(s.engines, a.host, number)
+    engines, spare = removed(s.engines, a.host, number), unspared(s, number)
     client = s.client if engines is s.engines else bereft(s.client, number)
     done = Actor(a.role, a.host, "finish", a.token)
-    m.add(f"{a.role}: remove", acted(s, index, done, engines=engines, client=client))
-    if engines is s.engines:
+    m.add(f"{a.role}: remove", acted(s, index, done, engines=engines, client=client, spare=spare))
+    if engines is s.engines and spare is s.spare:
         return
     again = a._replace(at="extend") if m.rules.extend else a
     if m.has(LOST_REPLY):
-        after = acted(s, index, again, engines=engines, client=client, left=m.spent(LOST_REPLY))
+        after = acted(s, index, again, engines=engines, client=client, spare=spare, left=m.spent(LOST_REPLY))
         m.add(f"{a.role}: remove, reply lost", after, FAULT)
     if m.has(ABANDON):
         pending = abandoned(s, Request("remove", a.host, Container(number)))
@@ -138,9 +149,10 @@ STEPS = {
     "examine": examining,
     "end": ending,
     "list": listing,
+    "look at member": looking_at_member,
     "extend": extending,
     "remove": removing,
     "finish": finishing,
     "leave": leaving,
 }
-ON_ENGINE = frozenset(("list", "remove"))
+ON_ENGINE = frozenset(("list", "look at member", "remove"))

@@ -7,7 +7,7 @@ The last ones are limits that the protocol has and owns up to: they too must be 
 
 from __future__ import annotations
 
-from faultlab.model.configurations import BOUNDS, ONE, TWO, Configuration, Hosts
+from faultlab.model.configurations import BOUNDS, ONE, TWO, WARM, Configuration, Hosts
 from faultlab.model.invariants import LIVENESS
 from faultlab.model.moves import Bounds
 from faultlab.model.rules import Rules
@@ -94,6 +94,25 @@ VARIANTS = (
     ),
     _variant(
         "H4 forget-host leaves the heartbeat key", "S8", Rules(forget_deletes_key=False), "forget host", hosts=TWO
+    ),
+    # With a pool.
+    _variant(
+        "P1 renamed before the record names it", "S1", Rules(names_first=False, commit_named=False), bounds=WARM
+    ),
+    _variant("P2 taken without the token", "S1", Rules(take="blind"), "lease over", bounds=WARM),
+    _variant(
+        "P3 committed by a record that does not name it", "S1F", Rules(commit_named=False), "rewind",
+        bounds=WARM._replace(settled=True),
+    ),
+    _variant(
+        "P4 adopted by its name alone", "S1F", Rules(found="name"), "flush", bounds=WARM._replace(settled=True)
+    ),
+    _variant("P5 doomed whatever became of it", "S1", Rules(mark="blind"), "outdated", bounds=WARM),
+    _variant("P6 judged by the name that it bore first", "S1L", Rules(member_last=False), "flush", bounds=WARM),
+    _variant("P7 the claim of a start removes it", "S1L", Rules(spare_uncommitted=False), "rewind", bounds=WARM),
+    _variant(
+        "P8 taken from another database's list", "S2", Rules(take_minds_db=False), "rewind",
+        bounds=WARM._replace(lag=2),
     ),
     # What the protocol does not promise, and why it cannot.
     _variant("limit: a flush while a removal is on its way", "S1F", Rules(), "flush"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from faultlab.model import acquirer, conflict, reactor, teardown
+from faultlab.model import acquirer, conflict, pool, reactor, teardown
 from faultlab.model.engine import late_requests
 from faultlab.model.faults import client_moves, faults, time_moves
 from faultlab.model.moves import Moves
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from faultlab.model.rules import Rules
     from faultlab.model.state import Move, State
 
-_ACQUIRER = {**teardown.STEPS, **conflict.STEPS, **acquirer.STEPS}
+_ACQUIRER = {**teardown.STEPS, **conflict.STEPS, **pool.STEPS, **acquirer.STEPS}
 _REACTOR = {**teardown.STEPS, **reactor.STEPS}
-_ON_ENGINE = teardown.ON_ENGINE | conflict.ON_ENGINE | acquirer.ON_ENGINE | reactor.ON_ENGINE
+_ON_ENGINE = pool.ON_ENGINE | teardown.ON_ENGINE | conflict.ON_ENGINE | acquirer.ON_ENGINE | reactor.ON_ENGINE
 
 
 def moves(state: State, rules: Rules, bounds: Bounds) -> list[Move]:

@@ -84,6 +84,7 @@ class Hosts(Reader):
                     "records this version does not know (newer version running?)"
                 )
                 raise ForeignData(message)
+            await self.forget_pools(host)
             if await self._step(host, [], tombstone, force=force) == ["GONE"]:
                 return freed
         message = f"host {host} is not gone: sessions are started there all the time; stop those who acquire, try again"

@@ -74,6 +74,7 @@ class Naming(Upkeep):
             ids = sorted(i for i, record in found if record.host == old and record.state is not State.ENDED)
             if ids and await self._step(old, ids) != "MOVED":
                 return False
+        await self._move_pools(old)
         key = self.keys.due(old)
         for _ in range(ROUNDS):
             members = await self._persist(lambda: cast("Any", self.link.client).zrange(key, 0, -1))
@@ -82,6 +83,17 @@ class Naming(Upkeep):
             if await self._step(old, []) == "DONE":
                 return True
         return False
+
+    async def _move_pools(self, old: HostName) -> None:
+        """Let the new name know which sessions have containers of the old one's pools, and forget those pools.
+
+        What waited in them is in no pool now: the janitor removes it.
+        """
+        client, ours, theirs = cast("Any", self.link.client), self.keys.taken(self.host), self.keys.taken(old)
+        taken: dict[str, str] = await self._persist(lambda: client.hgetall(theirs))
+        if taken:
+            await self._persist(lambda: client.hset(ours, mapping=taken))
+        await self.forget_pools(old)
 
     async def _step(self, old: HostName, ids: Sequence[SessionId]) -> str:
         keys = self.keys

@@ -141,6 +141,17 @@ class Reader:
         reply = cast("list[tuple[str, list[tuple[str, dict[str, str]]]]]", await self._persist(read) or [])
         return [(entry[0], entry[1]) for _, entries in reply for entry in entries]
 
+    async def forget_pools(self, host: HostName) -> None:
+        """Delete both indices of a host's warm containers. Repeating it is fine."""
+        client, cursor, names = cast("Any", self.link.client), 0, [self.keys.taken(host)]
+        while True:
+            scan = lambda at=cursor: client.scan(at, match=self.keys.pools(host), count=BATCH)  # noqa: E731 (once)
+            cursor, found = await self._persist(scan)
+            names += found
+            if int(cursor) == 0:
+                break
+        await self._persist(lambda: client.delete(*names))
+
     async def is_watched(self, host: HostName) -> bool:
         """Whether a reactor of this host said within the last seconds that it watches the host's engine."""
         client = cast("Any", self.link.client)

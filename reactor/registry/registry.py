@@ -10,11 +10,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from reactor.errors import ForeignData, ReactorError, SessionLost
+from reactor.errors import ForeignData, ReactorError
 from reactor.registry import verdicts
+from reactor.registry.lost import DataLost, Doomed, Superseded, lost
+from reactor.registry.pools import Pools
 from reactor.registry.records import Record, address_fields, parse_flat
 from reactor.registry.scripts import Script
-from reactor.registry.upkeep import CLOCK, KNOWN, Arg, Upkeep
+from reactor.registry.upkeep import CLOCK, KNOWN, Arg
 from reactor.session import (
     ContainerId,
     DatabaseId,
@@ -33,24 +35,18 @@ if TYPE_CHECKING:
 
     from reactor.registry.scripts import Call
     from reactor.registry.verdicts import Mode, Reservation, Verdict
-    from reactor.runtime.protocol import Container, Labels
+    from reactor.runtime.protocol import Container, Labels, Member
     from reactor.session import Address
 
-
-class Superseded(SessionLost):
-    """Lost to a newer spawn or a claim in a database that kept its data: what we made may be removed, by ID."""
+__all__ = ["DataLost", "Doomed", "SessionRegistry", "Superseded"]
 
 
-class DataLost(SessionLost):
-    """Lost together with the record or the database id: nothing may be concluded, nothing is removed."""
-
-
-class SessionRegistry(Upkeep):
+class SessionRegistry(Pools):
     """Sessions of one prefix as one host sees them. Safe for many tasks at once.
 
-    The host's index and repairs come with `Upkeep`. Every verb raises `Unavailable` when Redis cannot be asked (the
-    effect is then unknown; repeat with the same token), `PermissionRefused`, and `ForeignData` for a record that this
-    version does not know.
+    The host's index and repairs come with `Upkeep`, its warm containers with `Pools`. Every verb raises `Unavailable`
+    when Redis cannot be asked (the effect is then unknown; repeat with the same token), `PermissionRefused`, and
+    `ForeignData` for a record that this version does not know.
     """
 
     # ------------------------------------------------------------------ the way in
@@ -83,25 +79,37 @@ class SessionRegistry(Upkeep):
             case _:
                 return verdicts.Failed(reply[1])
 
-    async def renew(self, session_id: SessionId, token: Token, db: DatabaseId) -> None:
-        """Prove that the spawn is still ours and keep its lease; raises `Superseded` or `DataLost`."""
+    async def renew(self, session_id: SessionId, token: Token, db: DatabaseId) -> ContainerId | None:
+        """Prove that the spawn is still ours and keep its lease; raises `Superseded` or `DataLost`.
+
+        Returns the container that it took from a pool, if it did.
+        """
         args = (session_id, self.host, token, milliseconds(self.terms.spawn_lease), db)
         reply = await self._run(Script.RENEW, self._session_keys(session_id), args)
         if reply[0] != "OK":
-            raise _lost(session_id, reply[1])
+            raise lost(session_id, reply[1])
+        return ContainerId(reply[1]) if reply[1] else None
 
     async def save(
-        self, session_id: SessionId, token: Token, *, container_id: ContainerId, db: DatabaseId, address: Address | None
+        self,
+        session_id: SessionId,
+        token: Token,
+        *,
+        container_id: ContainerId,
+        db: DatabaseId,
+        address: Address | None,
+        taken: bool = False,
     ) -> Record:
         """Commit the spawn: the record names the container, the heartbeat key appears. Repeating it changes nothing.
 
-        Raises `Superseded` (remove what you made, by ID) or `DataLost` (remove nothing).
+        `taken`: the container is from a pool; the record must name it already. Raises `Superseded` (remove what you
+        made, by ID) or `DataLost` (remove nothing).
         """
         wake = self.keys.wake(self.host)
-        args = (session_id, self.host, token, container_id, db, wake, *address_fields(address))
+        args = (session_id, self.host, token, container_id, db, wake, int(taken), *address_fields(address))
         reply = await self._run(Script.COMMIT, self._session_keys(session_id), args)
         if reply[0] != "OK":
-            raise _lost(session_id, reply[1])
+            raise lost(session_id, reply[1])
         return parse_flat(session_id, reply[2:], int(reply[1]))
 
     async def abort(self, session_id: SessionId, token: Token, error: str) -> None:
@@ -109,22 +117,29 @@ class SessionRegistry(Upkeep):
         short = error.encode()[:512].decode(errors="ignore")
         wake = self.keys.wake(self.host)
         args = (session_id, self.host, token, short, wake, milliseconds(self.terms.tombstone))
-        await self._run(Script.ABORT, self._session_keys(session_id), args)
+        await self._run(Script.ABORT, (*self._session_keys(session_id), self.keys.taken(self.host)), args)
 
-    async def register(self, container: Container, labels: Labels, *, instead_of: Token | None) -> Record | None:
+    async def register(
+        self, container: Container, labels: Labels, *, instead_of: Token | None, member: Member | None = None
+    ) -> Record | None:
         """Give a running container from before a data loss its record back; None where it may not have one.
 
-        `instead_of` is the token of the spawn that met it at create; without one no live record may stand.
+        `instead_of` is the token of the spawn that met it at create; without one no live record may stand. One of a
+        pool (`member`) gets generation and token of that spawn, which stand in `labels` then; raises `Doomed`.
         """
         lifetime = self.terms.max_lifetime
         args: tuple[Arg, ...] = (
             labels.session, self.host, labels.token, labels.generation, container.container_id, labels.template,
             milliseconds(labels.ttl), labels.db, instead_of or "", KNOWN, self.runtime,
             0 if lifetime is None else milliseconds(lifetime), self.keys.wake(self.host),
+            "" if member is None else member.token, "" if member is None else member.made_us,
             *address_fields(container.address),
         )  # fmt: skip
-        keys = (*self._session_keys(labels.session), self.keys.hosts)
+        pool = self._pool_keys(labels.template)
+        keys = (*self._session_keys(labels.session), self.keys.hosts, *pool)
         reply = await self._run(Script.REGISTER, keys, args)
+        if reply[0] == "DOOMED":
+            raise Doomed
         return parse_flat(labels.session, reply[2:], int(reply[1])) if reply[0] == "OK" else None
 
     # ------------------------------------------------------------------ the way out
@@ -177,13 +192,14 @@ class SessionRegistry(Upkeep):
         """Keep a claim for another `lease` (None: the usual one); raises `SessionLost` if it is not ours any more."""
         args = (session_id, self.host, token, milliseconds(lease or self.terms.claim_lease))
         if await self._run(Script.EXTEND, self._session_keys(session_id), args) != "OK":
-            raise _lost(session_id, "1")
+            raise lost(session_id, "1")
 
     async def delete(self, session_id: SessionId, token: Token) -> None:
         """Finish a teardown: the record becomes a tombstone. Repeating it is fine; raises `SessionLost`."""
         args = (session_id, self.host, token, milliseconds(self.terms.tombstone), self.keys.wake(self.host))
-        if await self._run(Script.FINISH, self._session_keys(session_id), args) != "ENDED":
-            raise _lost(session_id, "1")
+        keys = (*self._session_keys(session_id), self.keys.taken(self.host))
+        if await self._run(Script.FINISH, keys, args) != "ENDED":
+            raise lost(session_id, "1")
 
     async def adopt_orphan(self, container: Container, labels: Labels, token: Token, detector: Detector) -> Verdict:
         """Claim a container that has no record, in this very database; `Other` where that is not so (any more)."""
@@ -216,12 +232,6 @@ class SessionRegistry(Upkeep):
         )  # fmt: skip
 
 
-def _lost(session_id: SessionId, superseded: str) -> SessionLost:
-    if superseded == "1":
-        return Superseded(f"session {session_id} was taken over: it ended or another caller spawns it")
-    return DataLost(f"session {session_id} has no record any more: Redis lost its data meanwhile")
-
-
 def _verdict(reply: list[str]) -> Verdict:  # noqa: PLR0911 (one word, one answer)
     match reply[0]:
         case "GONE":
@@ -240,7 +250,9 @@ def _verdict(reply: list[str]) -> Verdict:  # noqa: PLR0911 (one word, one answe
             return verdicts.Other()
         case "CLAIMED":
             container = ContainerId(reply[1]) if reply[1] else None
-            return verdicts.Claimed(container, Generation(int(reply[2])), DatabaseId(reply[3]), EndReason(reply[4]))
+            committed = reply[5:] != ["0"]
+            generation, db = Generation(int(reply[2])), DatabaseId(reply[3])
+            return verdicts.Claimed(container, generation, db, EndReason(reply[4]), committed=committed)
         case word:
             message = f"script answered {word!r}"
             raise ForeignData(message)

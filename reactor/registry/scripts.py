@@ -47,6 +47,9 @@ class Script(StrEnum):
     FORGET = "forget"
     RENAME_HOST = "rename_host"
     REHOST = "rehost"
+    TAKE = "take"
+    SLOT = "slot"
+    MARK = "mark"
 
 
 @dataclass(frozen=True, slots=True)

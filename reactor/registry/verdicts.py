@@ -105,6 +105,8 @@ class Claimed:
     generation: Generation
     db: DatabaseId
     reason: EndReason
+    committed: bool = True
+    """Whether that container was ever handed out, by what this database knows."""
 
 
 Verdict = Alive | Busy | Grace | Gone | Foreign | Claimable | Other | Claimed

@@ -21,8 +21,8 @@ from reactor.runtime.docker_events import proved_events
 from reactor.runtime.docker_profile import create_body
 from reactor.runtime.docker_reach import Reach, find_reach
 from reactor.runtime.docker_removal import remove
+from reactor.runtime.labels import LABEL
 from reactor.runtime.protocol import (
-    LABEL,
     Container,
     ContainerGone,
     ContainerSpec,
@@ -125,6 +125,32 @@ class DockerRuntime:
             if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR or found["State"].get("Error"):
                 raise SpawnFailed(f"the container does not start: {answer.message}")
         raise self._client.unknown("start", answer)
+
+    async def rename(self, container_id: ContainerId, name: str) -> None:
+        """Give it another name; one that bears it already is fine. Raises `ContainerGone`, `NameTaken`."""
+        answer = await self._client.call("POST", f"{container_path(container_id)}/rename", params={"name": name})
+        if answer.status == HTTPStatus.NO_CONTENT:
+            return
+        if answer.no_container:
+            raise ContainerGone
+        # The refusal is a 400, 409 or 500 depending on the engine's version, so the name itself is asked about.
+        holder = await self._client.look(name)
+        with understood(self._client.where):
+            if holder is not None and holder["Id"] == container_id:
+                return
+            if holder is not None or answer.status == HTTPStatus.CONFLICT:
+                raise NameTaken(None if holder is None else ContainerId(holder["Id"]))
+        raise self._client.unknown("rename", answer)
+
+    async def image_id(self, image: str) -> str | None:
+        """Return which image a name stands for now; None where there is none."""
+        answer = await self._client.call("GET", f"/images/{quote(image, safe='/:@')}/json")
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return None
+        if answer.status != HTTPStatus.OK:
+            raise self._client.unknown("image", answer)
+        with understood(self._client.where):
+            return str(answer.body["Id"])
 
     async def inspect(self, id_or_name: str) -> Container | None:
         """Return the container, or None if the engine says that there is none."""

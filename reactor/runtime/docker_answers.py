@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from reactor.errors import InvalidSessionId
-from reactor.runtime.protocol import LABEL, Container, ContainerState, EngineEvent, Health, Labels
-from reactor.session import Address, ContainerId, Endpoint, parse_session_id
+from reactor.runtime.labels import LABEL, Labels, Member
+from reactor.runtime.protocol import Container, ContainerState, EngineEvent, Health
+from reactor.session import Address, ContainerId, Endpoint, Token, parse_session_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +42,8 @@ def inspected(answer: Mapping[str, Any], reach: Reach) -> Container:
         container_id=ContainerId(answer["Id"]),
         name=answer["Name"].removeprefix("/"),
         labels=Labels.parse(labels),
+        member=Member.parse(labels),
+        image_id=str(answer.get("Image") or ""),
         state=now,
         created_at=datetime.fromisoformat(answer["Created"]),
         address=_address(answer["NetworkSettings"], reach) if now is ContainerState.RUNNING else None,
@@ -58,6 +61,8 @@ def listed(answer: Mapping[str, Any]) -> Container:
         container_id=ContainerId(answer["Id"]),
         name=names[0].removeprefix("/"),
         labels=Labels.parse(labels),
+        member=Member.parse(labels),
+        image_id=str(answer.get("ImageID") or ""),
         state=_STATES.get(answer["State"], ContainerState.RUNNING),
         created_at=datetime.fromtimestamp(answer["Created"], UTC),
     )
@@ -76,8 +81,12 @@ def event_of(line: Mapping[str, Any], wanted: Mapping[str, str]) -> EngineEvent 
     if action not in ("start", "die") or any(attributes.get(key) != value for key, value in wanted.items()):
         return None
     try:
+        container_id, started = ContainerId(str(actor["ID"])), action == "start"
+        if f"{LABEL}pool" in attributes:
+            member = Token(str(attributes[f"{LABEL}token"]))
+            return EngineEvent(container_id=container_id, session_id=None, started=started, member=member)
         session_id = parse_session_id(str(attributes[f"{LABEL}session"]))
-        return EngineEvent(container_id=ContainerId(str(actor["ID"])), session_id=session_id, started=action == "start")
+        return EngineEvent(container_id=container_id, session_id=session_id, started=started)
     except (KeyError, InvalidSessionId):
         return None
 

@@ -23,6 +23,7 @@ from anyio import to_thread
 
 from reactor.errors import SpawnFailed, Unavailable
 from reactor.runtime import process_group
+from reactor.runtime.labels import LABEL
 from reactor.runtime.process_events import watch
 from reactor.runtime.process_host import (
     LOCAL,
@@ -36,7 +37,6 @@ from reactor.runtime.process_host import (
 )
 from reactor.runtime.process_store import Leader, Spec, Store
 from reactor.runtime.protocol import (
-    LABEL,
     Container,
     ContainerGone,
     ContainerSpec,
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
 THREADS: Final = 8
 KILL_LIMIT: Final = 15.0
 """Seconds that killed processes may take to go; one that hangs in the kernel makes the outcome unknown."""
-
 _T = TypeVar("_T")
 
 
@@ -105,6 +104,13 @@ class ProcessRuntime:
                 raise ContainerGone
             await self._thread(partial(self._start, spec))
 
+    async def rename(self, container_id: ContainerId, name: str) -> None:
+        """Refuse: only a pool asks for it, and there is none here."""
+        raise Unavailable(f"the process runtime keeps no pool: {container_id[:12]} keeps its name, not {name}")
+
+    async def image_id(self, image: str) -> None:
+        """Return nothing: there are no images here."""
+
     async def inspect(self, id_or_name: str) -> Container | None:
         """Return the container, or None if there is none."""
         spec = self._store.find(id_or_name)
@@ -147,6 +153,8 @@ class ProcessRuntime:
     def problems(self, template: Template) -> str | None:
         """Return why this template cannot run here, or None."""
         ready = template.ready
+        if template.pool:
+            return "pool: the process runtime keeps none; leave it out"
         if not template.command:
             return "command is missing: with the process runtime it is the program and its arguments"
         if ready.kind is ReadyKind.HEALTHY:

@@ -14,74 +14,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from reactor.errors import InvalidSessionId
-from reactor.session import (
-    Address,
-    ContainerId,
-    DatabaseId,
-    Deployment,
-    Endpoint,
-    Generation,
-    HostName,
-    SessionId,
-    Token,
-    parse_session_id,
-)
+from reactor.runtime.labels import Labels, Member
+from reactor.session import Address, ContainerId, Deployment, Endpoint, HostName, SessionId, Token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from reactor.templates import Template
-
-LABEL = "session-reactor."
-"""Every label key begins so; they are matched exactly, key and value."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Labels:
-    """What a container says of itself: all that a rebuild after data loss needs. Labels cannot change after create."""
-
-    prefix: str
-    deployment: Deployment
-    host: HostName
-    db: DatabaseId
-    session: SessionId
-    generation: Generation
-    template: str
-    ttl: timedelta
-    token: Token
-
-    def as_dict(self) -> dict[str, str]:
-        """Return the labels as the engine stores them; the TTL in milliseconds."""
-        return {
-            f"{LABEL}prefix": self.prefix,
-            f"{LABEL}deployment": self.deployment,
-            f"{LABEL}host": self.host,
-            f"{LABEL}db": self.db,
-            f"{LABEL}session": self.session,
-            f"{LABEL}generation": str(self.generation),
-            f"{LABEL}template": self.template,
-            f"{LABEL}ttl": str(self.ttl // timedelta(milliseconds=1)),
-            f"{LABEL}token": self.token,
-        }
-
-    @classmethod
-    def parse(cls, raw: Mapping[str, str]) -> Labels | None:
-        """Return the labels of one of our containers; None for a container that is not ours (or was tampered with)."""
-        try:
-            return cls(
-                prefix=raw[f"{LABEL}prefix"],
-                deployment=Deployment(raw[f"{LABEL}deployment"]),
-                host=HostName(raw[f"{LABEL}host"]),
-                db=DatabaseId(raw[f"{LABEL}db"]),
-                session=parse_session_id(raw[f"{LABEL}session"]),
-                generation=Generation(int(raw[f"{LABEL}generation"])),
-                template=raw[f"{LABEL}template"],
-                ttl=timedelta(milliseconds=int(raw[f"{LABEL}ttl"])),
-                token=Token(raw[f"{LABEL}token"]),
-            )
-        except (KeyError, ValueError, OverflowError, InvalidSessionId):
-            return None
 
 
 class ContainerState(StrEnum):
@@ -117,6 +56,10 @@ class Container:
     exit_code: int | None = None
     detail: str = ""
     """Why it does not run, in one line, where the engine knows (OOM, exit code, start error)."""
+    member: Member | None = None
+    """What it says of itself if it was made for a pool; `labels` is None then."""
+    image_id: str = ""
+    """The image that it was made from, where the engine says so."""
 
     @property
     def running(self) -> bool:
@@ -129,7 +72,7 @@ class ContainerSpec:
     """All that `create` needs."""
 
     name: str
-    labels: Labels
+    labels: Labels | Member
     template: Template
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     """Added to the template's own (SESSION_ID)."""
@@ -147,7 +90,7 @@ class Engine:
 
 
 class NameTaken(Exception):
-    """`create` found the name in use (the engine's 409); `holder` is who has it, None if it went meanwhile."""
+    """`create` or `rename` found the name in use (409); `holder` is who has it, None if it went meanwhile."""
 
     def __init__(self, holder: ContainerId | None) -> None:
         """Note the holder."""
@@ -156,7 +99,7 @@ class NameTaken(Exception):
 
 
 class ContainerGone(Exception):
-    """`start` met a 404: somebody with a newer generation removed the container."""
+    """`start` or `rename` met a 404: somebody removed the container."""
 
 
 class Removal(StrEnum):
@@ -173,8 +116,10 @@ class EngineEvent:
     """A container of ours started or died; a hint, never a verdict."""
 
     container_id: ContainerId
-    session_id: SessionId
+    session_id: SessionId | None
+    """None for a container of a pool: whose it is, stands in Redis, under `member`."""
     started: bool
+    member: Token | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,8 +161,16 @@ class Runtime(Protocol):
         """Start it; already started is fine. Raises `ContainerGone` (404) or `SpawnFailed` (it cannot start)."""
         ...
 
+    async def rename(self, container_id: ContainerId, name: str) -> None:
+        """Give it another name; one that bears it already is fine. Raises `ContainerGone`, `NameTaken`."""
+        ...
+
     async def inspect(self, id_or_name: str) -> Container | None:
         """Return the container, or None if the engine says that there is none (404)."""
+        ...
+
+    async def image_id(self, image: str) -> str | None:
+        """Return which image a name stands for now; None where there is none."""
         ...
 
     async def containers(

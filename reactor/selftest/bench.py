@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 
 from reactor.errors import ConfigError
-from reactor.runtime.protocol import LABEL
+from reactor.runtime.labels import LABEL
 from reactor.selftest.judge import DESTROY, DIE, START, Happening
 from reactor.selftest.own import Found, Own, mark_of
 from reactor.session import ContainerId
@@ -98,8 +98,8 @@ async def open_bench(settings: Settings, own: Own, chosen: Template | None) -> A
 
 
 def fitted(template: Template) -> Template:
-    """Return a template of the user with the selftest's TTL."""
-    return replace(template, ttl=TTL, max_ttl=max(TTL, template.max_ttl))
+    """Return a template of the user with the selftest's TTL, and without a pool."""
+    return replace(template, ttl=TTL, max_ttl=max(TTL, template.max_ttl), pool=0)
 
 
 def is_of(labels: Mapping[str, str], own: Own) -> bool:

@@ -18,7 +18,7 @@ from reactor.errors import ConfigError, ImageMissing, Unavailable
 from reactor.runtime.docker import DockerRuntime
 from reactor.runtime.docker_client import DockerClient, container_path
 from reactor.runtime.docker_errors import understood
-from reactor.runtime.protocol import LABEL
+from reactor.runtime.labels import LABEL
 from reactor.selftest.bench import TEMPLATE, TTL, is_of
 from reactor.selftest.judge import KINDS, Happening
 from reactor.selftest.own import BARE, REPOSITORY, Found

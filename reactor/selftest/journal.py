@@ -60,6 +60,15 @@ class Journaled:
         self._note("start", container_id)
         await self._inner.start(container_id)
 
+    async def rename(self, container_id: ContainerId, name: str) -> None:
+        """Note it, and pass it on."""
+        self._note("rename", container_id)
+        await self._inner.rename(container_id, name)
+
+    async def image_id(self, image: str) -> str | None:
+        """Pass it on."""
+        return await self._inner.image_id(image)
+
     async def inspect(self, id_or_name: str) -> Container | None:
         """Pass it on."""
         return await self._inner.inspect(id_or_name)

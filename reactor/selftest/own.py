@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from reactor.keys import Keys
-from reactor.runtime.protocol import LABEL
+from reactor.runtime.labels import LABEL
 from reactor.session import Deployment, HostName
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ from reactor.runtime.protocol import (
     EngineEvent,
     Health,
     Labels,
+    Member,
     NameTaken,
     Removal,
     Route,
@@ -125,7 +126,8 @@ class FakeRuntime(Script):
         if self.images is not None and spec.template.image not in self.images:
             raise ImageMissing(f"image {spec.template.image!r} is not there")
         container_id = self._make(spec, created_at=datetime.now(UTC))
-        self.created[spec.labels.session] += 1
+        if isinstance(spec.labels, Labels):
+            self.created[spec.labels.session] += 1
         await self.after("create")
         return container_id
 
@@ -145,6 +147,21 @@ class FakeRuntime(Script):
                 self.die(container_id, exit_code=int(over[1]), output="last words")
         await self.after("start")
 
+    async def rename(self, container_id: ContainerId, name: str) -> None:
+        """Give it another name; that is the mutex too."""
+        await self.before("rename", container_id)
+        if container_id not in self.held:
+            raise ContainerGone
+        holder = self._by_name(name)
+        if holder is not None and holder.container_id != container_id:
+            raise NameTaken(holder.container_id)
+        self._change(container_id, name=name)
+        await self.after("rename")
+
+    async def image_id(self, image: str) -> str | None:
+        """Return the name: nobody builds another image under it."""
+        return image if self.images is None or image in self.images else None
+
     async def inspect(self, id_or_name: str) -> Container | None:
         """Return the container by id or name."""
         await self.before("inspect", id_or_name)
@@ -161,7 +178,7 @@ class FakeRuntime(Script):
         found = [
             replace(held.container, address=None, exit_code=None, health=Health.NONE)
             for held in self.held.values()
-            if _matches(held.container.labels, prefix, deployment, session_id)
+            if _matches(held.container.labels or held.container.member, prefix, deployment, session_id)
         ]
         await self.after("containers")
         return found
@@ -230,7 +247,9 @@ class FakeRuntime(Script):
         container = Container(
             container_id=container_id,
             name=spec.name,
-            labels=spec.labels,
+            labels=spec.labels if isinstance(spec.labels, Labels) else None,
+            member=spec.labels if isinstance(spec.labels, Member) else None,
+            image_id=spec.template.image,
             state=ContainerState.CREATED,
             created_at=created_at,
         )
@@ -257,18 +276,25 @@ class FakeRuntime(Script):
         return next((held.container for held in self.held.values() if held.container.name == name), None)
 
     def _tell(self, container: Container, *, started: bool) -> None:
-        labels = container.labels
+        labels, member = container.labels, container.member
+        event = EngineEvent(
+            container_id=container.container_id,
+            session_id=None if labels is None else labels.session,
+            started=started,
+            member=None if member is None else member.token,
+        )
         for listener, (prefix, deployment) in list(self._listeners.items()):
-            if labels is not None and _matches(labels, prefix, deployment, None):
-                listener.send_nowait(
-                    EngineEvent(container_id=container.container_id, session_id=labels.session, started=started)
-                )
+            if _matches(labels or member, prefix, deployment, None):
+                listener.send_nowait(event)
 
 
-def _matches(labels: Labels | None, prefix: str, deployment: Deployment | None, session_id: SessionId | None) -> bool:
+def _matches(
+    labels: Labels | Member | None, prefix: str, deployment: Deployment | None, session_id: SessionId | None
+) -> bool:
+    session = labels.session if isinstance(labels, Labels) else None
     return (
         labels is not None
         and labels.prefix == prefix
         and deployment in (None, labels.deployment)
-        and session_id in (None, labels.session)
+        and session_id in (None, session)
     )

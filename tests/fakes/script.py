@@ -12,7 +12,9 @@ from typing import Literal
 import anyio
 import anyio.lowlevel
 
-Verb = Literal["engine", "create", "start", "inspect", "containers", "remove", "pull", "events", "last_output"]
+Verb = Literal[
+    "engine", "create", "start", "inspect", "containers", "remove", "pull", "events", "last_output", "rename"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,9 @@ class Stage:
         if record.state in ("starting", "ending"):
             fields["lease_until"] = now + (20_000 if record.lease else -20_000)
         if record.container:
-            fields |= {"container_id": f"c{record.container}", "deadline": now + (60_000 if r.key else -1000)}
+            fields["container_id"] = f"c{record.container}"
+        if record.container and not record.start:
+            fields["deadline"] = now + (60_000 if r.key else -1000)
         if record.claim:
             fields["claim_token"] = f"t{record.claim}"
         if record.end_requested:
@@ -89,6 +91,7 @@ class Stage:
             lease=leased and int(fields["lease_until"]) * 1000 >= seconds * SECOND + micros,
             end_requested="end_requested" in fields,
             graced=_number(fields.get("graced")),
+            start=fields["state"] == "ending" and "deadline" not in fields,
         )
 
     def _us(self, generation: int) -> int:

@@ -24,7 +24,7 @@ from reactor.errors import ReactorError
 from reactor.registry import RedisLink
 from reactor.registry.scripts import Script
 
-VERBS = frozenset({"create", "start", "inspect", "containers", "remove", "last_output"})
+VERBS = frozenset({"create", "start", "rename", "inspect", "containers", "remove", "last_output"})
 
 
 class Trap:

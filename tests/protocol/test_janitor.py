@@ -124,8 +124,9 @@ async def test_each_drift_is_repaired_and_then_gone(scene: Scene, what: str) -> 
 async def test_nothing_foreign_is_touched(scene: Scene) -> None:
     """Another deployment's container is shown; another prefix's and one without labels are not even seen."""
     actor = await scene.actor()
-    spec = actor.spec(A, (await actor.reserved(A)).generation, actor.registry.evidence.db)
-    theirs = actor.spec(A, spec.labels.generation, spec.labels.db, deployment=Deployment("e"))
+    generation = (await actor.reserved(A)).generation
+    spec = actor.spec(A, generation, actor.registry.evidence.db)
+    theirs = actor.spec(A, generation, spec.labels.db, deployment=Deployment("e"))
     elsewhere = replace(theirs, name="x", labels=replace(spec.labels, prefix="x"))
     unlabelled = scene.engine.put(replace(theirs, name="y"))
     others = [unlabelled, scene.engine.put(theirs), scene.engine.put(elsewhere)]

@@ -55,8 +55,8 @@ async def test_a_full_redis_starts_nothing_and_keeps_and_ends_everything(full_sc
 
 @pytest.mark.parametrize("script", Script)
 def test_every_script_says_whether_it_may_run_in_a_full_redis(script: Script) -> None:
-    """Only what makes sessions, or moves them to another name, may be refused for lack of memory."""
-    refusable = {Script.RESERVE, Script.COMMIT, Script.REGISTER, Script.RENAME_HOST}
+    """Only what makes sessions or containers, or moves them to another name, may be refused for lack of memory."""
+    refusable = {Script.RESERVE, Script.COMMIT, Script.REGISTER, Script.RENAME_HOST, Script.TAKE, Script.SLOT}
     first = load_script(script).body.split("\n", 1)[0]
     assert ("allow-oom" in first or "no-writes" in first) is (script not in refusable)
 

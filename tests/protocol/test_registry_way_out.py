@@ -156,7 +156,7 @@ async def test_examine_claims_a_spawn_whose_lease_is_over(scene: Scene) -> None:
 
     assert await actor.examine(Mode.LOOK, B) == Claimable()
     claim = await actor.claimed(B)
-    assert claim == Claimed(None, granted.generation, granted.db, EndReason.SPAWN_FAILED)
+    assert claim == Claimed(None, granted.generation, granted.db, EndReason.SPAWN_FAILED, committed=False)
 
 
 async def test_end_claims_whatever_lives(scene: Scene) -> None:
@@ -165,7 +165,7 @@ async def test_end_claims_whatever_lives(scene: Scene) -> None:
     granted = await actor.reserved(A)
     claim = await actor.claimed(B, mode=Mode.END)
 
-    assert claim == Claimed(None, granted.generation, granted.db, EndReason.TERMINATED)
+    assert claim == Claimed(None, granted.generation, granted.db, EndReason.TERMINATED, committed=False)
     with pytest.raises(SessionLost):
         await actor.registry.renew(S1, A, granted.db)
 

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- The spawn failed and its container is gone: the record ends with the error, which its waiters get.
--- KEYS  record heartbeat due seen meta events
+-- KEYS  record heartbeat due seen meta events taken
 -- ARGV  id host token error wake_channel tombstone_ms
 -- returns OK | LOST. An empty error lets go without a verdict (the image has to be pulled first): the record goes.
 -- invariant: only the token of a `starting` record ends it.
@@ -16,6 +16,9 @@ if not (record and record.state == 'starting' and record.token == ARGV[3]) then
   return 'LOST'
 end
 redis.call('ZREM', KEYS[3], id)
+if record.member and KEYS[7] then
+  redis.call('HDEL', KEYS[7], record.member)
+end
 if ARGV[4] == '' then
   redis.call('DEL', KEYS[1])
 else

@@ -10,7 +10,7 @@
 --       heard_db: the database id under which a deletion was heard; under another one it proves nothing
 --       clock_ms: what Redis' clock should say (0: not known), clock_slack_ms: how far off that may honestly be
 -- returns {UNSURE} | {GONE} | {FOREIGN, host} | {LIVE, left_ms, repaired} | {BUSY, left_ms} | {GRACE, left_ms}
---         | {CLAIMABLE} | {OTHER} | {CLAIMED, container_id, generation, db, reason}
+--         | {CLAIMABLE} | {OTHER} | {CLAIMED, container_id, generation, db, reason, committed}
 -- invariant: every answer but UNSURE moves or removes the due entry; a claim deletes the heartbeat key in the same step;
 --            the same token gets the same answer; another host's session is only taken out of this host's index; a
 --            missing key is believed only in the very step in which Redis still is what the host has seen.
@@ -36,7 +36,7 @@ local function due(at)
 end
 
 local function claimed(why)
-  return { 'CLAIMED', record.container_id or '', record.generation, db, why }
+  return { 'CLAIMED', record.container_id or '', record.generation, db, why, record.deadline and '1' or '0' }
 end
 
 local function claim(why, since)
@@ -100,7 +100,7 @@ if record.end_requested and mode ~= 'end' then
 end
 
 if record.state == 'starting' then
-  if mode == 'end' and expected == '' then
+  if mode == 'end' and (expected == '' or expected == record.container_id) then
     return claim(reason)
   end
   local left = lease_left()

@@ -63,8 +63,8 @@ if record and record.state == 'starting' then
     return { 'SPAWN', record.generation, db, record.started_at }
   end
   local left = tonumber(record.lease_until) - now
-  if left >= 0 or record.host ~= host then
-    return wait(left)
+  if left >= 0 or record.host ~= host or record.container_id then
+    return wait(left) -- one that names a container of the pool is torn down first, or nobody would know of that
   end
 elseif record and record.state == 'ending' then
   return wait(tonumber(record.lease_until) - now)

@@ -1,0 +1,1 @@
+"""The warm pool on a real Redis and a real engine."""
