@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import anyio
 import pytest
@@ -256,27 +255,6 @@ async def test_a_host_name_belongs_to_one_engine(scene: Scene) -> None:
         with pytest.raises(ConfigError, match="belongs to engine E1") as refused:
             await actor.registry.evidence.bind_engine(engine_id, root)
         assert refused.value.exit_code == 78
-
-
-async def test_a_look_that_a_turn_overtakes_finds_no_loss(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reactor says that it is there while its own sample is on the way: what the sample holds is no older data."""
-    actor = await scene.actor()
-    await actor.acquire()
-    evidence, ask = actor.registry.evidence, actor.link.ask
-    before = scene.redis.hgetall(scene.keys.meta)
-
-    async def overtaken(*args: Any) -> Any:
-        sample = await ask(*args)
-        await evidence.watch(watched_ms=5000, ahead_ms=0)
-        return sample
-
-    for _ in range(3):
-        await evidence.watch(watched_ms=5000, ahead_ms=0)
-        with monkeypatch.context() as patched:
-            patched.setattr(actor.link, "ask", overtaken)
-            await evidence.witness()
-    assert scene.redis.hgetall(scene.keys.meta) == before
-    assert not _quarantine(scene)
 
 
 async def test_many_who_witness_at_once_agree(scene: Scene) -> None:
