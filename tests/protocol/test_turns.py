@@ -1,4 +1,4 @@
-"""The turns that reactors take: each says that it is there, and finds older data by a turn that is lower than its own."""
+"""Turns that reactors take: each says that it is there, and knows older data by a turn lower than its own."""
 
 from typing import Any
 
