@@ -33,9 +33,9 @@ NEAR_MS = 150.0
 """How far ahead a deadline is set when a session is given up: time enough for the reactor to learn of it."""
 
 
-def docker_scene(run: Run, engine: PrivateEngine) -> AbstractContextManager[Scene]:
-    """Open a scene on a real engine."""
-    return scene(run.say, noop=False, docker_host=engine.host, image=engine.image)
+def docker_scene(run: Run, engine: PrivateEngine, *, pool: int = 0) -> AbstractContextManager[Scene]:
+    """Open a scene on a real engine; its template keeps `pool` containers ready."""
+    return scene(run.say, noop=False, docker_host=engine.host, image=engine.image, pool=pool)
 
 
 def raw_body(place: Scene) -> dict[str, Any]:

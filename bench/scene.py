@@ -162,13 +162,14 @@ class Scene:
 
 
 @contextmanager
-def scene(
+def scene(  # noqa: PLR0913 (what differs between scenes)
     say: Callable[[str], None],
     *,
     noop: bool = True,
     docker_host: str = "",
     image: str = "bench",
     ttl: str = "1h",
+    pool: int = 0,
     options: Mapping[str, str] | None = None,
 ) -> Generator[Scene]:
     """Open a scene; with `noop` no engine is needed."""
@@ -179,7 +180,8 @@ def scene(
         client = redis.Redis.from_url(server.url, decode_responses=True)
         stack.callback(client.close)
         template = directory / "reactor.toml"
-        template.write_text(f'[template.default]\nimage = "{image}"\nttl = "{ttl}"\nmax_ttl = "24h"\n')
+        kept = f"pool = {pool}\npool_drain = true\n" if pool else ""
+        template.write_text(f'[template.default]\nimage = "{image}"\nttl = "{ttl}"\nmax_ttl = "24h"\n{kept}')
         env = {
             "REDIS_URL": server.url,
             "REACTOR_CONFIG": str(template),
