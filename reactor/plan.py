@@ -110,6 +110,8 @@ class View:
     db: DatabaseId | None
     now_ms: int
     index: PoolIndex = field(default_factory=PoolIndex)
+    ahead: Mapping[Generation, timedelta] = field(default_factory=dict["Generation", timedelta])
+    """Generations beyond `now_ms`, since the clock was set back, and how long they have been known."""
     evicted_ms: int = 0
     """When Redis was last found to have evicted keys: the record of an older spawn may be among them."""
 
@@ -254,7 +256,7 @@ def _judge_running(view: View, found: Record) -> Iterator[PlanLine]:
 
 
 def _old(view: View, labels: Labels) -> bool:
-    return _age(view, labels.generation) > view.spawn_limit
+    return view.ahead.get(labels.generation, _age(view, labels.generation)) > view.spawn_limit
 
 
 def _age(view: View, generation: Generation) -> timedelta:

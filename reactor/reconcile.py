@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import anyio
 
+from reactor.ages import Ages
 from reactor.crew import Crew, open_crew
 from reactor.errors import ForeignData, ReactorError, SessionLost, Unavailable
 from reactor.members import judge_members, member_view
@@ -62,6 +63,7 @@ class Janitor:
         self._crew = crew
         self._settings = settings
         self._stack = AsyncExitStack()
+        self._ages = Ages()
         self._braked = False
         """Whether the last run was braked: the audit stream hears of it once, not once a minute."""
 
@@ -151,6 +153,7 @@ class Janitor:
         ours = {c.labels.session for c in containers if c.labels and c.labels.deployment == crew.ways.deployment}
         records.update(await registry.records([i for i in ours if i not in records]))
         inspected = await self._inspected(containers, records)
+        due, db, now_ms = frozenset(await registry.due_ids()), await registry.bound_db(), await registry.now_ms()
         return View(
             host=registry.host,
             deployment=crew.ways.deployment,
@@ -160,10 +163,11 @@ class Janitor:
             records=records,
             strays=frozenset(strays),
             inspected=inspected,
-            due=frozenset(await registry.due_ids()),
-            db=await registry.bound_db(),
+            due=due,
+            db=db,
             evicted_ms=registry.evidence.evicted_ms,
-            now_ms=await registry.now_ms(),
+            now_ms=now_ms,
+            ahead=self._ages.ahead(containers, now_ms),
         )
 
     async def _inspected(
