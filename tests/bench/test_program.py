@@ -15,6 +15,8 @@ from bench.__main__ import NAMES, find
 from bench.machine import REFUSED, CannotRun, require
 from tests.waiting import block_until
 
+pytestmark = pytest.mark.slow  # the newest Python is enough
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -74,14 +76,6 @@ def test_a_bench_prints_a_table_writes_json_and_leaves_nothing(scratch: Path) ->
     """Each line stands in both; targets are judged there, never here."""
     benches = _measured(scratch, "restart", limit=200)
     assert list(benches) == ["restart"]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_all_benches_run_small_and_leave_nothing(scratch: Path) -> None:
-    """Every bench of the table, one after another, with the servers that they start."""
-    benches = _measured(scratch, "all", limit=1700)
-    assert list(benches) == [name.replace("_", "-") for name in NAMES]
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])

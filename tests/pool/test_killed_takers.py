@@ -7,6 +7,8 @@ from tests.hosts.test_killed import acquired, calls_of, cut_off
 from tests.pool.house import House
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # the newest Python is enough
+
 CALLS = 6
 """reserve, take, rename, inspect, commit, inspect."""
 

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any, cast
 
 import anyio
+import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,8 @@ from tests.services.redis import Flavour, RedisServer
 from tests.sim.pair import ALL, emptied, flavoured
 from tests.sim.plain import differences
 from tests.sim.walk import Args, walk
+
+pytestmark = pytest.mark.slow  # the newest Python is enough
 
 Step = tuple[str, Args]
 

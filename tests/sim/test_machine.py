@@ -5,6 +5,7 @@ from random import Random
 from typing import Any
 
 import anyio
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -16,6 +17,8 @@ from faultlab.sim.ports import CALL_FAULTS, Fault
 from faultlab.sim.wire import NOWHERE
 from faultlab.sim.world import World
 from reactor.session import Session, SessionId
+
+pytestmark = pytest.mark.slow  # the newest Python is enough
 
 SESSIONS = ["a", "b"]
 KEEPER = "kept"

@@ -15,6 +15,8 @@ from faultlab.sim.soak import run_epoch
 from faultlab.sim.stage import Spoil
 from faultlab.sim.sweep import run_one, sweep_flow
 
+pytestmark = pytest.mark.slow  # the newest Python is enough
+
 SLICE = 151
 """Each n-th run of the sweep; a prime, so that the faults take turns at the calls."""
 
