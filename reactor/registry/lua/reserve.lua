@@ -81,8 +81,7 @@ if stray ~= 'none' and stray ~= 'string' then
 end
 local generation = now_us
 if record and tonumber(record.generation) >= generation then
-  -- The clock was set back. By how much more hangs on the token: after a rewind the same step may come again.
-  generation = tonumber(record.generation) + 1 + tonumber(string.sub(redis.sha1hex(token), 1, 4), 16)
+  generation = tonumber(record.generation) + 1
 end
 local hard_end = 0
 if max_lifetime > 0 then
