@@ -67,6 +67,8 @@ def conclude(now: Observation, fresh_db: str) -> Conclusion:
         fields["turn"] = str(now.turn)
     if not seen.well_at or (outage and not now.still_failing):
         fields["well_at"] = str(now.clock.redis_ms)
+    elif seen.well_at > now.clock.redis_ms:
+        fields["well_at"] = str(_well_at(now) or now.clock.redis_ms)
     return Conclusion(db=db, quarantine=quarantine, outage=outage, outage_ms=outage_ms, fields=fields)
 
 
@@ -189,19 +191,28 @@ def _eviction_fields(now: Observation) -> dict[str, str]:
 # ---------------------------------------------------------------------- commands that failed
 
 
+def _well_at(now: Observation) -> int:
+    """Return when anybody of the host last found all well, 0 where that is not known."""
+    here = now.clock.redis_ms
+    if now.seen.well_at <= here:
+        return now.seen.well_at
+    # Still to come: it was written before the clock was set back. What this process knows by its own clock is left.
+    return 0 if now.failing_ms is None else max(0, here - now.failing_ms)
+
+
 def _outage(now: Observation) -> tuple[str, int]:
     """Return the name and length (ms) of a time in which commands failed, both empty where there was none."""
     seen, here = now.seen, now.clock.redis_ms
-    lasted = 0
+    well_at, lasted = _well_at(now), 0
     if now.failing_ms is not None:
         # What another process of the host found well meanwhile was well.
-        began = max(here - now.failing_ms, seen.well_at)
-        lasted = here - began if began else SHORTEST_OUTAGE_MS
-    if seen.run_id == now.run_id and seen.refused not in (None, now.refused) and here - seen.well_at > GAP_MS:
-        lasted = max(lasted, here - seen.well_at) if seen.well_at else lasted
+        began = max(here - now.failing_ms, well_at)
+        lasted = here - began if began or seen.well_at else SHORTEST_OUTAGE_MS
+    if seen.run_id == now.run_id and seen.refused not in (None, now.refused) and here - well_at > GAP_MS:
+        lasted = max(lasted, here - well_at) if seen.well_at else lasted
     if lasted < SHORTEST_OUTAGE_MS:
         return "", 0
-    name = f"outage:{seen.well_at or here}"
+    name = f"outage:{well_at or here}"
     if name != seen.outage and seen.outage and 0 <= here - seen.outage_at <= 3 * seen.outage_ms:
         lasted += seen.outage_ms  # the one before may still count for longer TTLs: both together
     return name, lasted

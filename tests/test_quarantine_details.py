@@ -90,6 +90,32 @@ def test_an_outage_that_a_killed_reactor_met_is_resumed_by_one_that_never_saw_re
     assert (found.outage, found.outage_ms) == (f"outage:{NOW_MS - 90_000}", 90_000)
 
 
+def test_an_outage_right_after_the_clock_was_set_back_counts_by_our_own_clock() -> None:
+    """The last good look lies in the future then: it says nothing of how long clients could not beat."""
+    ahead = replace(QUIET, seen=replace(WELL, well_at=NOW_MS + 58_000))
+    failed = conclude(replace(ahead, failing_ms=23_000), FRESH)
+    for_ever = conclude(replace(ahead, failing_ms=10**15), FRESH)
+    refused = conclude(replace(ahead, refused=4), FRESH)
+    nothing = conclude(ahead, FRESH)
+
+    assert (failed.outage, failed.outage_ms) == (f"outage:{NOW_MS - 23_000}", 23_000)
+    assert for_ever.outage_ms > 10**6 < refused.outage_ms
+    assert (nothing.outage, nothing.fields["well_at"]) == ("", str(NOW_MS))
+
+
+def test_an_outage_that_goes_on_after_the_clock_was_set_back_keeps_its_name() -> None:
+    """One grace for each session, as for any other."""
+    seen = replace(WELL, well_at=NOW_MS + 58_000)
+    full = replace(QUIET, failing_ms=5000, still_failing=True, seen=seen)
+    first = conclude(full, FRESH)
+    later = replace(written(full, first), failing_ms=9000, clock=replace(READING, redis_ms=NOW_MS + 4000,
+                    asked_ms=104_000, told_ms=104_002))  # fmt: skip
+    second = conclude(later, FRESH)
+
+    assert first.outage == second.outage
+    assert (first.outage_ms, second.outage_ms) == (5000, 9000)
+
+
 def test_our_own_absence_alone_proves_nothing() -> None:
     """A day without a reactor, and Redis refused nobody: no doubt."""
     found = conclude(replace(QUIET, seen=replace(WELL, well_at=NOW_MS - 86_400_000, clock=None)), FRESH)

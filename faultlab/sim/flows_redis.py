@@ -85,7 +85,7 @@ async def clock_stands(stage: Stage) -> None:
     await stage.given(app, "abandoned")
     await anyio.sleep(1)
     stage.look_at(reactor)
-    written = stage.written()
+    written = stage.world.written(stage.home)
     stage.world.clock.stop()
     await anyio.sleep(TTL * 0.97)
     stage.world.observer.lost_data("clock")
@@ -130,7 +130,7 @@ async def redis_is_frozen(stage: Stage) -> None:
     await stage.given(app, "abandoned")
     await anyio.sleep(1)
     stage.look_at(reactor)
-    written = stage.written()
+    written = stage.world.written(stage.home)
     world.network.frozen = True
     await anyio.sleep(TTL * 1.5)
     world.observer.lost_data("frozen")
@@ -142,4 +142,4 @@ async def redis_is_frozen(stage: Stage) -> None:
 
 def _note_unwritten(stage: Stage, reactor: Member, before: tuple[bytes, bytes]) -> None:
     # To the next reactor all has been well, where the one that saw the standstill was killed before it wrote it down.
-    stage.unwritten = not reactor.alive and stage.written() == before
+    stage.unwritten = not reactor.alive and stage.world.written(stage.home) == before

@@ -106,13 +106,13 @@ async def quarantine_is_resumed(stage: Stage) -> None:
         stage.only_beats("kept", box_id)
     await stage.given(app, "abandoned")
     await anyio.sleep(1)
-    written = stage.written()
+    written = stage.world.written(stage.home)
     data = [before for before in world.redis.store.copy() if not before.key.endswith(b":heartbeat")]
     world.network.stop()
     world.redis.restart(data)
     world.observer.lost_data("restart without heartbeats")
     world.network.down = False
-    _kill_once(stage, first, lambda: stage.written() != written)
+    _kill_once(stage, first, lambda: stage.world.written(stage.home) != written)
     await stage.until(lambda: not first.alive, 20)
     second = world.reactor()
     stage.look_at(second)

@@ -61,7 +61,7 @@ async def cut_off_somebody(it: Nemesis) -> None:
         return
     it.world.network.cut_off[victim.process.name] = None
     await it.some_time(1, 60)
-    del it.world.network.cut_off[victim.process.name]
+    it.world.network.cut_off.pop(victim.process.name, None)  # two faults may have met in one process
     it.world.network.cut_process(victim.process)
 
 
@@ -132,7 +132,7 @@ async def cut_off_from_engine(it: Nemesis) -> None:
         return
     it.world.line(victim.host).cut_off[victim.process.name] = None
     await it.some_time(1, 60)
-    del it.world.line(victim.host).cut_off[victim.process.name]
+    it.world.line(victim.host).cut_off.pop(victim.process.name, None)
 
 
 async def container_dies(it: Nemesis) -> None:

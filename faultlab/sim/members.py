@@ -130,6 +130,11 @@ class Member:
         self.process.kill()
 
     @property
+    def at_work(self) -> bool:
+        """Whether it has started, runs, and was not told to stop."""
+        return self.process.life is Life.RUNS and self.ready.is_set() and not self.stop.is_set()
+
+    @property
     def alive(self) -> bool:
         """Whether it runs or is frozen."""
         return self.process.life is not Life.DEAD

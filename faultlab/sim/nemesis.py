@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from faultlab.sim.members import Member
     from faultlab.sim.world import World
 
+Written = tuple[bytes, bytes]
+"""The doubts that a host has written down: the name of its last quarantine and of its last outage."""
 Act = Callable[["Nemesis"], Coroutine[Any, Any, None]]
 
 
@@ -31,6 +33,8 @@ class Nemesis:
         self.active = 0
         """Faults that go on now."""
         self.snapshot = world.redis.store.copy()
+        self._before: dict[str, Written] = {}
+        self._witnesses: list[Member] = []
 
     def reactors(self) -> list[Member]:
         """Return the living sidecars."""
@@ -63,6 +67,17 @@ class Nemesis:
         finally:
             self.active -= 1
             self.world.note(f"healed {name}")
+
+    def standstill(self) -> None:
+        """Note that Redis stands still from now on: what is written down so far, and who sees it."""
+        self._before = {host: self.world.written(host) for host in self.world.plan.hosts}
+        self._witnesses = [one for one in self.reactors() if one.at_work]
+
+    def unwritten(self, host: str) -> bool:
+        """Whether nobody of a host lived to write down that Redis stood still: to the next reactor all was well."""
+        if host not in self._before or self.world.written(host) != self._before[host]:
+            return False
+        return not any(one.host == host and one.at_work for one in self._witnesses)
 
     def box(self) -> str | None:
         """Return some running container."""

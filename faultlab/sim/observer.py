@@ -1,6 +1,6 @@
 """An observer of the simulated world: it sees every change in Redis and in the engines, and judges it.
 
-What this is: the invariants S1, S2, S4, S5, S6, S7, S8, S10, S15 over the truth, not over what the product believes.
+What this is: the invariants S1, S2, S4, S5, S6, S7, S10, S15 over the truth, not over what the product believes.
 What it is not: a part of the product's decisions. The invariant: what was promised to a client (its heartbeat key
 lives until then) is noted when it is promised; data that Redis lost voids promises, never the container of a client
 that keeps its session.
@@ -55,13 +55,15 @@ class Observer:
     handed: dict[Spawned, str] = field(default_factory=dict[Spawned, str])
     pointing: dict[str, list[Pointing]] = field(default_factory=dict[str, list[Pointing]])
     ends: dict[Spawned, int] = field(default_factory=dict[Spawned, int])
+    bare: dict[Spawned, float] = field(default_factory=dict[Spawned, float])
+    """When a record ended that named no container."""
     ended_as: dict[str, str] = field(default_factory=dict[str, str])
     """Why a session last ended, as the audit stream says."""
-    wrong_ttl: dict[bytes, float] = field(default_factory=dict[bytes, float])
     heard: dict[str, float] = field(default_factory=dict[str, float])
     writes: dict[str, int] = field(default_factory=dict[str, int])
     """Writes to keys that a quiet system leaves alone."""
     losses: int = 0
+    lost_at: float = float("-inf")
     doubts: int = 0
     """Quarantines and outages that the product found."""
     clock_was_set_back: bool = False
@@ -73,9 +75,15 @@ class Observer:
         self.violations.append(Violation(self.now(), invariant, text))
         self.note(f"VIOLATION {invariant} {text}")
 
-    def lost_data(self, what: str) -> None:
-        """Redis lost or rewound data: promises and claims from before are void (a keeper's container is not)."""
+    def lost_data(self, what: str, *, older: bool = False) -> None:
+        """Redis lost or rewound data: promises and claims from before are void (a keeper's container is not).
+
+        `older`: it is as it was a while ago. Where its clock was set back before, it then gives a generation twice.
+        """
+        if older and self.clock_was_set_back:
+            self.handed.clear()
         self.losses += 1
+        self.lost_at = self.now()
         self.note(f"loss {what}")
         self.promises.clear()
         self.claimed.clear()
@@ -172,11 +180,28 @@ class Observer:
             self.note(f"event {event} {session} {entry.get(b'reason', b'').decode()}")
             self.doubts += event == "quarantine"
             if event == "ended":
-                spawned = (session, int(entry[b"generation"]))
-                self.ends[spawned] = self.ends.get(spawned, 0) + 1
-                self.ended_as[session] = entry.get(b"reason", b"").decode()
-                if self.ends[spawned] > 1:
-                    self.wrong("S4", f"{session} ended {self.ends[spawned]} times in one generation")
+                self._ended((session, int(entry[b"generation"])), entry)
+            elif event == "adopted":
+                self._found_again((session, int(entry[b"generation"])))
+
+    def _ended(self, spawned: Spawned, entry: dict[bytes, bytes]) -> None:
+        session = spawned[0]
+        self.ends[spawned] = self.ends.get(spawned, 0) + 1
+        self.ended_as[session] = entry.get(b"reason", b"").decode()
+        if not entry.get(b"container_id"):
+            self.bare[spawned] = self.now()
+        if self.ends[spawned] > 1:
+            self.wrong("S4", f"{session} ended {self.ends[spawned]} times in one generation")
+
+    def _found_again(self, spawned: Spawned) -> None:
+        # A spawn whose commit Redis may have lost ends without its container, of which the client may have been told.
+        # Who acquires the id then finds that container by its labels; its generation goes on.
+        ended = self.bare.get(spawned, float("-inf"))
+        there = (life for life in self.present.get(spawned[0], {}).values() if life.generation == spawned[1])
+        if any(life.created <= self.lost_at <= ended for life in there):
+            self.note(f"found again {spawned[0]}")
+            self.ends.pop(spawned, None)
+            self.claimed.pop(spawned, None)
 
     # ------------------------------------------------------------------ engines
 
@@ -185,7 +210,7 @@ class Observer:
         session = box.labels.get(LABEL + "session", "")
         generation = int(box.labels.get(LABEL + "generation", "0"))
         self.note(f"{host} {what} {session} {box.box_id[:6]}")
-        life = self.lives.setdefault(box.box_id, Life(session, generation, host))
+        life = self.lives.setdefault(box.box_id, Life(session, generation, host, self.now()))
         spawned = (session, generation)
         there = self.present.setdefault(session, {})
         there[box.box_id] = life
@@ -248,26 +273,6 @@ class Observer:
             silent = self.now() - self.heard.get(process, self.now())
             if silent > CLAIM_LEASE + 1:
                 self.wrong("S10", f"{process} sent {label} {silent:.1f} s after it last heard of Redis")
-
-    # ------------------------------------------------------------------ from time to time
-
-    def inspect_keys(self, longest: float, allowed: float) -> None:
-        """Look for heartbeat keys that would live too long; `allowed` is for how long that may be so."""
-        store, now = self.redis.store, self.redis.clock.now_ms()
-        bad = {
-            key
-            for key, value in store.data.items()
-            if key.endswith(b":heartbeat")
-            and isinstance(value, bytes)
-            and (key not in store.expires or store.expires[key] - now > longest * 1000 + 1)
-        }
-        for key in [one for one in self.wrong_ttl if one not in bad]:
-            del self.wrong_ttl[key]
-        for key in sorted(bad):
-            since = self.wrong_ttl.setdefault(key, self.now())
-            if self.now() - since > allowed:
-                self.wrong("S8", f"{key.decode()} has had a wrong TTL for {self.now() - since:.0f} s")
-                self.wrong_ttl[key] = self.now() + 1e9
 
     def running(self, session: str) -> list[str]:
         """Return the session's running containers."""

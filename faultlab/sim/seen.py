@@ -32,11 +32,12 @@ class Pointing:
 
 @dataclass(slots=True)
 class Life:
-    """When a container was made, ran and went."""
+    """When a container was made, ran and went; `created` is when it was first seen."""
 
     session: str
     generation: int
     host: str
+    created: float
     started: float | None = None
     died: float | None = None
     gone: float | None = None

@@ -117,11 +117,6 @@ class Stage:
         else:
             self.world.observer.wrong("S1", f"{session}: its client kept it, and lost {box_id[:6]}")
 
-    def written(self, host: str = "h1") -> tuple[bytes, bytes]:
-        """Return the doubts that were last written down for a host."""
-        seen = self.world.redis.store.data.get(f"mcp:host:{host}:seen".encode())
-        return (seen.get(b"quarantine", b""), seen.get(b"outage", b"")) if isinstance(seen, dict) else (b"", b"")
-
     def look_at(self, member: Member) -> None:
         """Count this process's calls from here on, and spoil the chosen one."""
         self.target = member

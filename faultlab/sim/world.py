@@ -30,7 +30,7 @@ from faultlab.sim.wire import NOWHERE, Network
 from reactor import supervisor
 from reactor.errors import ReactorError
 from reactor.manager import SessionManager
-from reactor.session import SessionId
+from reactor.session import HostName, SessionId
 from reactor.supervisor import Reactor
 
 if TYPE_CHECKING:
@@ -215,6 +215,11 @@ class World:
     def beat(self, session: str, ttl: float | None = None) -> Reply:
         """Send a heartbeat: 1 alive, 0 over, None no answer."""
         return self.client("EXPIRE", self.observer.keys.heartbeat(SessionId(session)), int(ttl or self.plan.ttl))
+
+    def written(self, host: str) -> tuple[bytes, bytes]:
+        """Return the doubts that were last written down for a host: its quarantine and its outage."""
+        seen = self.redis.store.data.get(self.observer.keys.seen(HostName(host)).encode())
+        return (seen.get(b"quarantine", b""), seen.get(b"outage", b"")) if isinstance(seen, dict) else (b"", b"")
 
     # ------------------------------------------------------------------ whether it has settled
 
