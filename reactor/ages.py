@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Ages:
-    """For one janitor, which looks again and again: who is ahead of a clock that was set back does not stay young."""
+    """For one process, which looks again and again: who is ahead of a clock that was set back does not stay young."""
 
     def __init__(self) -> None:
         """Begin without having seen any."""
@@ -32,3 +32,11 @@ class Ages:
         found = (c.labels.generation for c in containers if c.labels is not None)
         self._since = {g: self._since.get(g, now) for g in found if g // 1000 > now_ms}
         return {generation: timedelta(seconds=now - since) for generation, since in self._since.items()}
+
+    def of(self, generation: Generation, now_ms: int) -> timedelta:
+        """Return how old one is by Redis' clock, or how long it has been known here to be ahead of that."""
+        self._since = {g: since for g, since in self._since.items() if g // 1000 > now_ms}
+        if generation // 1000 <= now_ms:
+            return timedelta(milliseconds=now_ms - generation // 1000)
+        now = anyio.current_time()
+        return timedelta(seconds=now - self._since.setdefault(generation, now))

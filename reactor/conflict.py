@@ -108,9 +108,9 @@ async def _from_before(
         if record is None:
             raise AgainError
         raise RegisteredError(record)
-    # It may be a spawn that began before the loss and is about to start. Ages are told by Redis' clock alone.
-    age_ms = await ways.registry.now_ms() - theirs.generation // 1000
-    if timedelta(milliseconds=age_ms) > limit:
+    # It may be a spawn that began before the loss and is about to start. Ages are told by Redis' clock, or, where that
+    # was set back, by how long this process has seen it.
+    if ways.ages.of(theirs.generation, await ways.registry.now_ms()) > limit:
         await _take_away(ways, found, mine)
         return None
     await anyio.sleep(_PAUSE_SECONDS * 5)

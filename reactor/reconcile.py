@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import anyio
 
-from reactor.ages import Ages
 from reactor.crew import Crew, open_crew
 from reactor.errors import ForeignData, ReactorError, SessionLost, Unavailable
 from reactor.members import judge_members, member_view
@@ -63,7 +62,6 @@ class Janitor:
         self._crew = crew
         self._settings = settings
         self._stack = AsyncExitStack()
-        self._ages = Ages()
         self._braked = False
         """Whether the last run was braked: the audit stream hears of it once, not once a minute."""
 
@@ -167,7 +165,7 @@ class Janitor:
             db=db,
             evicted_ms=registry.evidence.evicted_ms,
             now_ms=now_ms,
-            ahead=self._ages.ahead(containers, now_ms),
+            ahead=crew.ways.ages.ahead(containers, now_ms),
         )
 
     async def _inspected(
@@ -268,6 +266,7 @@ class Janitor:
         crew = self._opened()
         assert container.labels is not None  # noqa: S101 (listed by its labels)
         records = await crew.registry.records([container.labels.session])
+        generation, now_ms = container.labels.generation, await crew.registry.now_ms()
         return View(
             host=crew.registry.host,
             deployment=crew.ways.deployment,
@@ -277,7 +276,8 @@ class Janitor:
             due=frozenset(),
             db=await crew.registry.bound_db(),
             evicted_ms=crew.registry.evidence.evicted_ms,
-            now_ms=await crew.registry.now_ms(),
+            now_ms=now_ms,
+            ahead={generation: crew.ways.ages.of(generation, now_ms)},
         )
 
     async def _end_orphan(self, container: Container) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import anyio
 
+from reactor.ages import Ages
 from reactor.beside import beside_long
 from reactor.errors import SessionLost, Unavailable
 from reactor.registry.verdicts import Claimed, Mode, Verdict
@@ -72,6 +73,8 @@ class Ways:
     engine: Engine
     """The engine to which the host name was bound."""
     stop_grace: timedelta
+    """How long a container has from SIGTERM to SIGKILL."""
+    ages: Ages = field(default_factory=Ages)
 
     async def confirm_engine(self) -> None:
         """Raise `Unavailable` where another engine answers by now: that it has no such container says nothing."""

@@ -35,15 +35,15 @@ class Clients:
         self.counts = counts
         self.over = False
 
-    def app(self) -> Member | None:
-        """Return some living application."""
-        found = [m for m in self.world.members.values() if m.alive and m.process.name.startswith("app")]
+    def app(self, host: str = "") -> Member | None:
+        """Return some living application, of this host if one is named."""
+        found = [one for one in self.nemesis.apps() if host in ("", one.host)]
         return self.rng.choice(found) if found else None
 
-    async def get(self, session: str, ttl: float) -> str | None:
+    async def get(self, session: str, ttl: float, host: str = "") -> str | None:
         """Acquire until it works; return the container."""
         while not self.over:
-            app = self.app()
+            app = self.app(host)
             if app is not None:
                 outcome = await self.world.acquire(app, session, ttl=ttl, limit=90)
                 if outcome.session is not None and outcome.session.container_id is not None:
@@ -63,7 +63,8 @@ class Clients:
 
         async def again() -> None:
             nonlocal asking
-            box_id = await self.get(session, TTL)
+            # Once Redis has lost all, only the host where it runs can know of it.
+            box_id = await self.get(session, TTL, self._home_of(kept[0]))
             if box_id is not None and box_id != kept[0]:
                 self._judge_change(session, kept[0])
                 kept[0] = box_id
@@ -77,6 +78,10 @@ class Clients:
                     self.counts["heard 0"] += 1
                     asking = True
                     tasks.start_soon(again)
+
+    def _home_of(self, box_id: str | None) -> str:
+        life = self.world.observer.lives.get(box_id or "")
+        return "" if life is None else life.host
 
     def _judge_change(self, session: str, box_id: str | None) -> None:
         observer = self.world.observer

@@ -1,7 +1,7 @@
 """S8: heartbeat keys that would live too long are put right within a janitor's period.
 
-What this is: the look at all heartbeat keys, from time to time. What it is not: a judgement of one command (`observer`).
-The invariant: each key is reported once.
+What this is: the look at all heartbeat keys, from time to time. What it is not: a judgement of one command
+(`observer`). The invariant: each key is reported once.
 """
 
 from __future__ import annotations
