@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from reactor.retry import detector_policy
+from reactor.retry import detector_policy, persisted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -42,7 +42,5 @@ class Trouble:
 
         `most` is the longest pause between two tries, in seconds.
         """
-        async for attempt in detector_policy(self.failed, most):
-            with attempt:
-                await step()
+        await persisted(step, lambda: detector_policy(self.failed, most))
         self.over()

@@ -12,6 +12,7 @@ import logging
 import multiprocessing
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -50,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     soak = verbs.add_parser("soak", help="random faults, hours of virtual time")
     soak.add_argument("--hours", type=float, default=10)
     soak.add_argument("--seed", type=int, default=1)
+    soak.add_argument("--first", type=int, default=0, help="go on with this epoch, after a run that was stopped")
     soak.add_argument("--trace", type=Path, default=Path("soak-traces"), help="where traces of failed epochs go")
     recheck = verbs.add_parser("recheck", help="one epoch of a soak again, with its history; 1 while it still fails")
     recheck.add_argument("epoch", type=int, help="its seed, as the soak names it")
@@ -105,7 +107,7 @@ def _one(asked: argparse.Namespace) -> int:
 
 def _soak(asked: argparse.Namespace) -> int:
     count = max(1, round(asked.hours / EPOCH_HOURS))
-    seeds = [asked.seed * 1_000_000 + index for index in range(count)]
+    seeds = [asked.seed * 1_000_000 + asked.first + index for index in range(count)]
     digests: dict[int, str] = {}
     faults, counts, failed, longest = Counter[str](), Counter[str](), 0, 0.0
     for epoch in _spread(asked.processes, partial(_epoch, asked.hours / count), seeds):
@@ -118,6 +120,8 @@ def _soak(asked: argparse.Namespace) -> int:
             asked.trace.mkdir(exist_ok=True)
             (asked.trace / f"{epoch.seed}.txt").write_text("\n".join(epoch.trace))
             print(f"epoch {epoch.seed}: {'; '.join(epoch.wrong[:3])}", flush=True)
+        if len(digests) % 25 == 0:
+            print(f"{len(digests)} of {count} epochs, {failed} with a violation", flush=True)
     whole = hashlib.sha256("".join(digests[seed] for seed in seeds).encode()).hexdigest()[:16]
     print(f"{asked.hours:g} simulated hours in {count} epochs, digest {whole}")
     print(", ".join(f"{name} {number}" for name, number in sorted(counts.items())))
@@ -134,7 +138,11 @@ def _recheck(asked: argparse.Namespace) -> int:
 
 
 def _epoch(hours: float, seed: int) -> Epoch:
-    return run_epoch(seed, hours)
+    try:
+        return run_epoch(seed, hours)
+    except Exception as error:  # noqa: BLE001 (the other epochs go on; it counts as a violation)
+        trace = tuple(traceback.format_exc().splitlines())
+        return Epoch(seed, hours, wrong=(f"BUG: the simulation ended with {error!r}",), trace=trace)
 
 
 def _edge(asked: argparse.Namespace) -> int:

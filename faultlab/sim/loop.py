@@ -9,9 +9,9 @@ scheduled; a frozen process runs nothing until it is thawed, a dead one never ag
 from __future__ import annotations
 
 import asyncio
-import heapq
 from contextvars import Context, ContextVar
 from enum import Enum
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -146,7 +146,6 @@ class SimLoop(asyncio.BaseEventLoop):
         self._due_timers(ready)
         if not ready:
             self._jump()
-            self._due_timers(ready)
         self._spin += 1
         if self._spin > SPIN_LIMIT:
             message = f"time stands at {self._now:.6f}"
@@ -169,7 +168,7 @@ class SimLoop(asyncio.BaseEventLoop):
     def _pass_waiting(self, batch: list[Any]) -> None:
         # anyio tries a cancellation again in every round until the last task is gone. A round in which nothing else
         # happens changes nothing, so time may go on to where something does.
-        waiting = all(getattr(handle._callback, "__name__", "") == "_deliver_cancellation" for handle in batch)
+        waiting = _again(batch[0]) and all(_again(handle) for handle in batch) if batch else True
         if waiting and self._waited:
             soonest = self._timers[0][0] if self._timers else self._now
             self._now = max(self._now, min(soonest, self._now + 0.05))
@@ -179,7 +178,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """Run something at a moment; those of one moment run in the order in which they were asked for."""
         handle: Any = asyncio.TimerHandle(when, callback, args, self, context)
         self._asked += 1
-        heapq.heappush(self._timers, (when, self._asked, handle))
+        heappush(self._timers, (when, self._asked, handle))
         return handle
 
     def call_later(
@@ -191,18 +190,19 @@ class SimLoop(asyncio.BaseEventLoop):
     def _due_timers(self, ready: Any) -> None:
         timers, now = self._timers, self._now
         while timers and (timers[0][2]._cancelled or timers[0][0] <= now):
-            handle = heapq.heappop(timers)[2]
+            handle = heappop(timers)[2]
             if not handle._cancelled:
                 ready.append(handle)
         if len(timers) > self._crowd:
             self._timers = [entry for entry in timers if not entry[2]._cancelled]
-            heapq.heapify(self._timers)
+            heapify(self._timers)
             self._crowd = max(400, 2 * len(self._timers))
 
     def _jump(self) -> None:
         if not self._timers:
             raise DeadlockError
         self._now = max(self._now, self._timers[0][0])
+        self._due_timers(self._ready)  # type: ignore[attr-defined]
         self._spin = 0
 
     def _shuffle(self, batch: list[Any]) -> None:
@@ -241,6 +241,10 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _process_events(self, event_list: object) -> None:
         """Do nothing: there is no selector."""
+
+
+def _again(handle: Any) -> bool:
+    return getattr(handle._callback, "__name__", "") == "_deliver_cancellation"
 
 
 def _owner(handle: Any) -> object:

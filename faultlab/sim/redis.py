@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from faultlab.sim.admission import GROWS, KNOWN, REFUSALS, UNHARMED, WRITES, WRONG_TYPE
@@ -46,6 +47,7 @@ class SimRedis:
         self.on_step: Callable[[str], None] = lambda _name: None
         """Called after each command or script with its name, while `store.changed` names what it touched."""
         self._name = ""
+        self._verb = cache(self._found)
         self.begin_again(new_replid=True)
 
     def _hex(self) -> str:
@@ -165,7 +167,7 @@ class SimRedis:
             if name in (b"EVAL", b"EVALSHA"):
                 return self._eval(name, words[1:])
             self._admit(name)
-            return self._command(name, words[1:])
+            return self._verb(name)(*words[1:])
         except RefusedError as error:
             return self._refused(str(error))
         except WrongTypeError:
@@ -183,14 +185,12 @@ class SimRedis:
         if whole or (name in WRITES and (mode != "OOM" or name in GROWS)):
             raise RefusedError(REFUSALS[mode])
 
-    def _command(self, name: bytes, args: list[bytes]) -> Reply:
+    def _found(self, name: bytes) -> Any:
         if name not in KNOWN:
             raise RefusedError(f"ERR unknown command '{name.decode('latin-1')}', with args beginning with: ")
         lower = name.decode().lower()
         verb: Any = getattr(self, "cmd_" + lower, None)
-        if verb is None:
-            verb = getattr(self.keyspace, "delete" if name == b"DEL" else lower)
-        return verb(*args)
+        return getattr(self.keyspace, "delete" if name == b"DEL" else lower) if verb is None else verb
 
     # ------------------------------------------------------------------ scripts
 
@@ -213,7 +213,7 @@ class SimRedis:
                 raise RefusedError("ERR Write commands are not allowed from read-only scripts.")
             if verb not in KNOWN:
                 raise RefusedError("ERR Unknown Redis command called from script")
-            return self._command(verb, words[1:])
+            return self._verb(verb)(*words[1:])
 
         return self.lua.run(body, args[2 : 2 + count], args[2 + count :], call)
 

@@ -110,7 +110,9 @@ class Lua:
         """Return what was refused, or the reply: an error of a command is one of the script, which may catch it."""
         assert self._caller is not None
         try:
-            return None, self._to_lua(self._caller([_argument(arg) for arg in args]))
+            words = [arg if type(arg) is bytes else _argument(arg) for arg in args]
+            reply = self._caller(words)
+            return None, reply if type(reply) in (bytes, int) else self._to_lua(reply)
         except RefusedError as error:
             return str(error).encode(), None
         except WrongTypeError:
@@ -123,7 +125,8 @@ class Lua:
             case Status(text):
                 return self._table({b"ok": text})
             case list():
-                return self._table([self._to_lua(part) for part in cast("list[Reply]", reply)])
+                parts = cast("list[Reply]", reply)
+                return self._table([part if type(part) is bytes else self._to_lua(part) for part in parts])
             case _:
                 return reply
 

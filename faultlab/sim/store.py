@@ -127,12 +127,13 @@ class Store:
             return None
         return self.data.get(key)
 
-    def touch(self, key: bytes) -> None:
-        """Say that a key is about to change."""
+    def touch(self, key: bytes, *, gone: bool = False) -> None:
+        """Say that a key is about to change, or to go: then nobody changes its value any more."""
         self.changed[key] = None
         if self._undo is not None and key not in self._steps_keys:
             self._steps_keys.add(key)
-            self._step.append(Before(key, _mark(self.data.get(key)), self.expires.get(key)))
+            value = self.data.get(key)
+            self._step.append(Before(key, value if gone else _mark(value), self.expires.get(key)))
 
     def put(self, key: bytes, value: Value) -> None:
         """Set a value, leaving its TTL."""
@@ -143,7 +144,7 @@ class Store:
         """Delete a key; whether it was there."""
         if key not in self.data:
             return False
-        self.touch(key)
+        self.touch(key, gone=True)
         del self.data[key]
         self.expires.pop(key, None)
         return True
@@ -222,6 +223,6 @@ class Store:
     def clear(self) -> None:
         """Delete everything without a word (FLUSHALL publishes nothing)."""
         for key in list(self.data):
-            self.touch(key)
+            self.touch(key, gone=True)
         self.data.clear()
         self.expires.clear()

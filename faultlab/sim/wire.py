@@ -29,6 +29,8 @@ NOWHERE = contextvars.Context()
 
 def encode(reply: Reply) -> bytes:
     """Write a reply as RESP2."""
+    if type(reply) is bytes:  # the most frequent
+        return b"$%d\r\n%b\r\n" % (len(reply), reply)
     match reply:
         case None:
             return b"$-1\r\n"
@@ -42,7 +44,8 @@ def encode(reply: Reply) -> bytes:
             parts = cast("list[Reply]", reply)
             return b"*%d\r\n" % len(parts) + b"".join(encode(part) for part in parts)
         case _:
-            return b"$%d\r\n%b\r\n" % (len(reply), reply)
+            message = f"no reply: {reply!r}"
+            raise TypeError(message)
 
 
 class Network:

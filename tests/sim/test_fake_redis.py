@@ -188,3 +188,13 @@ def test_a_failover_takes_back_the_last_writes(pair: Pair) -> None:
     assert sim.direct(b"ZSCORE", b"z", b"a") == b"1"
     assert sim.direct(b"XLEN", b"s") == 1
     assert (sim.run_id, sim.replid) != before
+
+
+def test_a_failover_takes_back_a_flush_and_a_deletion(pair: Pair) -> None:
+    """What was thrown away as a whole comes back as a whole, streams too."""
+    sim = pair.sim
+    for words in (b"HSET h f 1", b"XADD s * a b", b"XADD t * a b", b"DEL t", b"FLUSHALL", b"XADD s * a c"):
+        sim.direct(*words.split())
+    assert sim.fail_over(3) == 3
+    assert sim.direct(b"HGETALL", b"h") == [b"f", b"1"]
+    assert [sim.direct(b"XLEN", name) for name in (b"s", b"t")] == [1, 1]
