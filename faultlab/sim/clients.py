@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from faultlab.sim.loop import Life
 from reactor.session import SessionId
 
 if TYPE_CHECKING:
@@ -34,16 +35,21 @@ class Clients:
         self.rng = rng
         self.counts = counts
         self.over = False
+        self.unheard: dict[str, float] = {}
+        """When nobody could be asked for a session that is kept."""
 
-    def app(self, host: str = "") -> Member | None:
-        """Return some living application, of this host if one is named."""
+    def app(self, host: str = "", *, well: bool = False) -> Member | None:
+        """Return some living application, of this host if one is named; `well`: that runs and reaches Redis."""
         found = [one for one in self.nemesis.apps() if host in ("", one.host)]
+        if well:
+            cut_off = self.world.network.cut_off
+            found = [one for one in found if one.process.life is Life.RUNS and one.process.name not in cut_off]
         return self.rng.choice(found) if found else None
 
-    async def get(self, session: str, ttl: float, host: str = "") -> str | None:
+    async def get(self, session: str, ttl: float) -> str | None:
         """Acquire until it works; return the container."""
         while not self.over:
-            app = self.app(host)
+            app = self.app()
             if app is not None:
                 outcome = await self.world.acquire(app, session, ttl=ttl, limit=90)
                 if outcome.session is not None and outcome.session.container_id is not None:
@@ -51,6 +57,25 @@ class Clients:
                     return outcome.session.container_id
                 self.counts["not acquired"] += 1
             await anyio.sleep(self.rng.uniform(0.2, 2))
+        return None
+
+    async def get_again(self, session: str, box_id: str | None) -> str | None:
+        """Acquire what is kept, from whoever is well: who answers late is not waited for for a whole grace.
+
+        Once Redis has lost all, only the host where it runs can know of it.
+        """
+        life = self.world.observer.lives.get(box_id or "")
+        while not self.over:
+            app = self.app("" if life is None else life.host, well=True)
+            if app is None:
+                self.unheard[session] = self.world.now()
+            else:
+                outcome = await self.world.acquire(app, session, ttl=TTL, limit=TTL / 3)
+                if outcome.session is not None and outcome.session.container_id is not None:
+                    self.counts["acquired"] += 1
+                    return outcome.session.container_id
+                self.counts["not acquired"] += 1
+            await anyio.sleep(self.rng.uniform(0.2, 1))
         return None
 
     async def keeper(self, session: str) -> None:
@@ -63,8 +88,7 @@ class Clients:
 
         async def again() -> None:
             nonlocal asking
-            # Once Redis has lost all, only the host where it runs can know of it.
-            box_id = await self.get(session, TTL, self._home_of(kept[0]))
+            box_id = await self.get_again(session, kept[0])
             if box_id is not None and box_id != kept[0]:
                 self._judge_change(session, kept[0])
                 kept[0] = box_id
@@ -79,10 +103,6 @@ class Clients:
                     asking = True
                     tasks.start_soon(again)
 
-    def _home_of(self, box_id: str | None) -> str:
-        life = self.world.observer.lives.get(box_id or "")
-        return "" if life is None else life.host
-
     def _judge_change(self, session: str, box_id: str | None) -> None:
         observer = self.world.observer
         life = observer.lives.get(box_id or "")
@@ -90,6 +110,8 @@ class Clients:
             self.counts["replaced"] += 1
         elif life is not None and self.nemesis.unwritten(life.host):
             self.counts["lost to a standstill that nobody lived to write down"] += 1
+        elif self.world.now() - self.unheard.get(session, float("-inf")) < 2 * TTL:
+            self.counts["lost while no application reached Redis"] += 1
         else:
             observer.wrong("S1", f"{session}: its client kept it, and lost {str(box_id)[:6]}")
 

@@ -52,6 +52,8 @@ class Observer:
     """Containers that died or went by nobody of ours."""
     claimed: dict[Spawned, float] = field(default_factory=dict[Spawned, float])
     committed: dict[str, int] = field(default_factory=dict[str, int])
+    spawns: dict[Spawned, str] = field(default_factory=dict[Spawned, str])
+    """The container that a record named last."""
     handed: dict[Spawned, str] = field(default_factory=dict[Spawned, str])
     pointing: dict[str, list[Pointing]] = field(default_factory=dict[str, list[Pointing]])
     ends: dict[Spawned, int] = field(default_factory=dict[Spawned, int])
@@ -67,6 +69,8 @@ class Observer:
     doubts: int = 0
     """Quarantines and outages that the product found."""
     clock_was_set_back: bool = False
+    repeats: bool = False
+    """A generation may be given to a second spawn, which another container shows."""
     removals: int = 0
     _read: int = 0
 
@@ -80,8 +84,7 @@ class Observer:
 
         `older`: it is as it was a while ago. Where its clock was set back before, it then gives a generation twice.
         """
-        if older and self.clock_was_set_back:
-            self.handed.clear()
+        self.repeats |= older and self.clock_was_set_back
         self.losses += 1
         self.lost_at = self.now()
         self.note(f"loss {what}")
@@ -136,6 +139,11 @@ class Observer:
                 self.promises.pop(spawned, None)
 
     def _committed(self, session: str, generation: int, box_id: str) -> None:
+        spawned = (session, generation)
+        if self.repeats and self.spawns.get(spawned, box_id) != box_id:
+            for book in (self.claimed, self.ends, self.handed, self.bare):
+                book.pop(spawned, None)
+        self.spawns[spawned] = box_id
         if self.committed.get(session, 0) < generation:
             self.committed[session] = generation
             self.excused.pop(session, None)
