@@ -64,7 +64,7 @@ def member_view(view: View, prefix: str, pooled: Sequence[Template], images: Map
         prefix=prefix,
         deployment=view.deployment,
         index=view.index,
-        holders=frozenset(r.container_id for r in live if r.container_id is not None),
+        holders=view.holders | {r.container_id for r in live if r.container_id is not None},
         unreadable=any(r is not None and not isinstance(r, Record) for r in records),
         db=view.db,
         now_ms=view.now_ms,

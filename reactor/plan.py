@@ -94,13 +94,20 @@ class PlanLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What was read, in this order: `containers`; `index`; `records`, `strays`; `inspected`, `due`; `db`, `now_ms`."""
+    """What was read, in this order: `containers`; `index`; `records`, `strays`; `inspected`, `due`; `db`, `now_ms`.
+
+    A container that its record takes care of, and that record, need not be in it: `settled` counts them.
+    """
 
     host: HostName
     deployment: Deployment
     spawn_limit: timedelta
     """The longest that a spawn may take; younger doubtful containers may belong to one in flight."""
     containers: Sequence[Container]
+    settled: int = 0
+    """Containers of ours that are not listed here, since nothing is to be said of them."""
+    holders: frozenset[ContainerId] = frozenset()
+    """Containers of a pool that such records name."""
     records: Mapping[SessionId, Found]
     strays: frozenset[SessionId] = frozenset()
     """Heartbeat keys without a record."""
@@ -131,7 +138,8 @@ def plan(view: View) -> list[PlanLine]:
 
 def brake(lines: Sequence[PlanLine], view: View) -> str:
     """Return why so many removals that Redis did not ask for may not be carried out; '' where they may."""
-    ours = sum(c.labels is not None and c.labels.deployment == view.deployment for c in view.containers)
+    listed = sum(c.labels is not None and c.labels.deployment == view.deployment for c in view.containers)
+    ours = view.settled + listed
     unasked = Counter(line.kind.value for line in lines if line.unasked)
     if unasked.total() <= max(BRAKE_COUNT, BRAKE_SHARE * ours):
         return ""

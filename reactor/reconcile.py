@@ -1,7 +1,7 @@
 """The janitor: compare what Redis says with what runs, and repair both ways.
 
-What this is: the view read in the one safe order, and each line of the plan carried out through the same flows as
-everything else. What it is not: the judgement (`reactor.plan`). The invariant: each destructive action reads again
+What this is: each line of a plan carried out through the same flows as everything else. What it is not: the reading
+(`reactor.survey`) or the judgement (`reactor.plan`). The invariant: each destructive action reads again
 first; a run that finds nothing writes nothing.
 """
 
@@ -16,18 +16,18 @@ from reactor.crew import Crew, open_crew
 from reactor.errors import ForeignData, ReactorError, SessionLost, Unavailable
 from reactor.members import judge_members, member_view
 from reactor.plan import Action, Kind, PlanLine, View, brake, judge_container, plan
-from reactor.registry import Record
 from reactor.registry.verdicts import Claimed, Gone
 from reactor.retire import as_judged, note_lost, retire, tidy
 from reactor.runtime.protocol import Removal
-from reactor.session import ContainerId, Detector, SessionId, State, new_token
+from reactor.session import ContainerId, Detector, SessionId, new_token
+from reactor.survey import survey, survey_of
 from reactor.teardown import Claim, Ended, carry_out, end_exited, tear_down
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
 
-    from reactor.registry import Found, Mark
+    from reactor.registry import Mark
     from reactor.runtime.protocol import Container
     from reactor.settings import Settings
 
@@ -37,8 +37,6 @@ DONE = "done"
 GONE_ALREADY = "gone already"
 DONE_WORDS = frozenset({DONE, GONE_ALREADY})
 """The outcomes that leave nothing to do."""
-INSPECT_SECONDS = 60.0
-"""For all doubtful containers together: an engine that answers slowly must not hold the janitor for ever."""
 HANDS = 16
 """Lines carried out at once: more than the engine removes in parallel."""
 
@@ -93,8 +91,8 @@ class Janitor:
         return lines, brake(lines, view)
 
     async def _surveyed(self) -> tuple[list[PlanLine], View]:
-        view = await self._view()
         crew, pooled = self._opened(), self._settings.pooled
+        view = await survey(crew, spawn_limit=self._settings.acquire_timeout, pools=[t.name for t in pooled])
         members = any(c.member is not None for c in view.containers)
         images = {t.name: await crew.runtime.image_id(t.image) for t in pooled if members}
         found = judge_members(view, member_view(view, crew.registry.keys.prefix, pooled, images))
@@ -131,66 +129,6 @@ class Janitor:
                     tasks.start_soon(self._note_outcome, outcomes, index, line)
             for index, line in enumerate(part):
                 yield line, outcomes[index]
-
-    # ------------------------------------------------------------------ reading
-
-    async def _view(self) -> View:
-        crew = self._opened()
-        registry = crew.registry
-        containers = await crew.runtime.containers(prefix=registry.keys.prefix)
-        pools = {t.name for t in self._settings.pooled}
-        pools |= {c.member.template for c in containers if c.member is not None}
-        index = await registry.pool_index(pools)
-        records: dict[SessionId, Found] = {}
-        strays: set[SessionId] = set()
-        async for batch in registry.scan():
-            for session_id, (found, stray) in batch.items():
-                records[session_id] = found
-                if stray:
-                    strays.add(session_id)
-        ours = {c.labels.session for c in containers if c.labels and c.labels.deployment == crew.ways.deployment}
-        records.update(await registry.records([i for i in ours if i not in records]))
-        inspected = await self._inspected(containers, records)
-        due, db, now_ms = frozenset(await registry.due_ids()), await registry.bound_db(), await registry.now_ms()
-        return View(
-            host=registry.host,
-            deployment=crew.ways.deployment,
-            spawn_limit=self._settings.acquire_timeout,
-            containers=containers,
-            index=index,
-            records=records,
-            strays=frozenset(strays),
-            inspected=inspected,
-            due=due,
-            db=db,
-            evicted_ms=registry.evidence.evicted_ms,
-            now_ms=now_ms,
-            ahead=crew.ways.ages.ahead(containers, now_ms),
-        )
-
-    async def _inspected(
-        self, containers: list[Container], records: dict[SessionId, Found]
-    ) -> dict[ContainerId, Container | None]:
-        crew = self._opened()
-        running = {c.container_id for c in containers if c.running}
-        doubtful = [
-            found.container_id
-            for found in records.values()
-            if isinstance(found, Record)
-            and found.host == crew.registry.host
-            and found.state is State.RUNNING
-            and found.container_id is not None
-            and found.container_id not in running
-        ]
-        inspected: dict[ContainerId, Container | None] = {}
-        with anyio.move_on_after(INSPECT_SECONDS) as limit:
-            for container_id in doubtful:
-                inspected[container_id] = await crew.runtime.inspect(container_id)
-        if limit.cancelled_caught:
-            raise Unavailable(f"{len(doubtful)} containers could not be inspected within {INSPECT_SECONDS:.0f} s")
-        if None in inspected.values():
-            await crew.ways.confirm_engine()
-        return inspected
 
     # ------------------------------------------------------------------ acting
 
@@ -244,7 +182,8 @@ class Janitor:
         container = await crew.runtime.inspect(line.container_id or "")
         if container is None:
             return GONE_ALREADY
-        again = judge_container(await self._view_of(container), container)
+        view = await survey_of(crew, container, spawn_limit=self._settings.acquire_timeout)
+        again = judge_container(view, container)
         if again is None or (again.action, again.kind) != (line.action, line.kind):
             return "left alone: it changed meanwhile"
         # The judgement took a while; what was not running may have been started and handed out since.
@@ -261,24 +200,6 @@ class Janitor:
         if line.kind is Kind.ORPHAN:
             await crew.registry.drop_stray(container.labels.session)
         return DONE if removed is Removal.REMOVED else GONE_ALREADY
-
-    async def _view_of(self, container: Container) -> View:
-        crew = self._opened()
-        assert container.labels is not None  # noqa: S101 (listed by its labels)
-        records = await crew.registry.records([container.labels.session])
-        generation, now_ms = container.labels.generation, await crew.registry.now_ms()
-        return View(
-            host=crew.registry.host,
-            deployment=crew.ways.deployment,
-            spawn_limit=self._settings.acquire_timeout,
-            containers=[container],
-            records=records,
-            due=frozenset(),
-            db=await crew.registry.bound_db(),
-            evicted_ms=crew.registry.evidence.evicted_ms,
-            now_ms=now_ms,
-            ahead={generation: crew.ways.ages.of(generation, now_ms)},
-        )
 
     async def _end_orphan(self, container: Container) -> str:
         crew = self._opened()

@@ -114,6 +114,23 @@ def test_plain_writes_that_fail_for_lack_of_memory_go_on_failing(pulse: Pulse, t
     assert not pulse.ailing
 
 
+def test_two_outages_in_a_row_are_two_even_where_no_plain_write_was_tried_between_them(
+    pulse: Pulse, time: Time
+) -> None:
+    """Found by simulation: the second went by the name of the first, so it gave nobody a grace."""
+    time.now += 10
+    pulse.failed(Lane.WRITES, 8.0)
+    pulse.failed(Lane.CANARY, 8.0)
+    assert not pulse.still_failing
+    pulse.worked(Lane.WRITES)
+    pulse.told(pulse.failures)
+    assert (pulse.ailing, pulse.still_failing) == (False, False)
+
+    time.now += 2
+    pulse.failed(Lane.CANARY, 0.1)
+    assert (pulse.ailing, pulse.doubted, pulse.still_failing) == (True, False, True)
+
+
 def test_the_hosts_clock_goes_on_and_has_a_name() -> None:
     """The same name for every process of one boot, where the host gives one."""
     one, other = HostClock(), HostClock()

@@ -40,7 +40,8 @@ class FakeEngine:
     def listed(self) -> bytes:
         """Return the answer to a list of all; made once until something is removed."""
         if not self._list:
-            self._list = json.dumps([_listed(group, n) for group, n in self._places.values()]).encode()
+            listed = [_listed(group, n) for group, n in self._places.values()]
+            self._list = json.dumps(listed, separators=(",", ":")).encode()  # as the real one writes it
         return self._list
 
     def answer(self, method: str, path: str) -> tuple[int, Any]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -27,7 +29,7 @@ from reactor.runtime.docker_client import CALL_LIMIT, Answer, DockerClient
 from reactor.runtime.docker_reach import Reach
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping
     from random import Random
 
 Json = dict[str, Any]
@@ -96,10 +98,9 @@ class SimClient(DockerClient):
         params: Mapping[str, str] | None = None,
         body: object = None,
         limit: float | None = None,
-        many: bool = False,
+        read: Callable[[Iterator[bytes]], object] | None = None,
     ) -> Answer:
         """Send one request; see the real one."""
-        del many  # what the engine answers is decoded already
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[Reply | None] = loop.create_future()
         context = contextvars.copy_context()
@@ -109,6 +110,8 @@ class SimClient(DockerClient):
             reply = await waiting
         if reply is None:
             raise Unavailable(f"cannot reach Docker at {WHERE}: no answer")
+        if read is not None and reply.status == HTTPStatus.OK:
+            reply = Reply(reply.status, read(iter([_written(reply.body, lines=path == "/events")])))
         answer = _answer(reply, self._line.engine.wall())
         self._check(answer)
         return answer
@@ -249,6 +252,12 @@ class _Way:
     def hear(self, reply: Reply | None) -> None:
         if not self.waiting.done():
             self.waiting.set_result(reply)
+
+
+def _written(body: list[Json], *, lines: bool) -> bytes:
+    if lines:
+        return "\n".join(json.dumps(one) for one in body).encode()
+    return json.dumps(body, separators=(",", ":")).encode()
 
 
 def _answer(reply: Reply, wall: float) -> Answer:

@@ -91,6 +91,10 @@ class Observer:
         self.promises.clear()
         self.claimed.clear()
         self.ends.clear()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Begin with the entries that come from here on."""
         stream = self.redis.store.data.get(self.keys.events.encode())
         self._read = stream.added if isinstance(stream, Stream) else 0
 
@@ -108,7 +112,8 @@ class Observer:
         for key in store.changed:
             text = key.decode("latin-1")
             if text == self.keys.events:
-                self._new_entries()
+                # What a restart brought back was seen when it was written.
+                self._read_on() if name in ("restart", "failover") else self._new_entries()
             elif (parsed := self.keys.parse_session_key(text)) is not None:
                 self.writes["session"] = self.writes.get("session", 0) + 1
                 if parsed[1]:

@@ -99,6 +99,10 @@ class Ordered(Keyspace):
         score = self._zset(key).scores.get(member)
         return None if score is None else shown_score(score)
 
+    def zmscore(self, key: bytes, *members: bytes) -> Reply:
+        """ZMSCORE."""
+        return [self.zscore(key, member) for member in members]
+
     def zcount(self, key: bytes, low: bytes, high: bytes) -> Reply:
         """ZCOUNT."""
         return sum(1 for _ in self._between(key, low, high))

@@ -7,13 +7,14 @@ from reactor.registry.naming import Naming
 from reactor.registry.pools import Mark, PoolIndex
 from reactor.registry.probe import Probe
 from reactor.registry.pulse import Lane, Pulse
-from reactor.registry.reader import Found, Reader
+from reactor.registry.reader import BATCH, Found, Reader
 from reactor.registry.records import Record
 from reactor.registry.registry import DataLost, Doomed, SessionRegistry, Superseded
 from reactor.registry.translation import redis_errors
 from reactor.registry.upkeep import Terms
 
 __all__ = [
+    "BATCH",
     "DataLost",
     "Doomed",
     "Evidence",

@@ -42,7 +42,7 @@ COMMAND_TIMEOUT = 5.0
 CLOSE_SECONDS = 1.0
 POOL_SIZE = 16
 
-READING = frozenset({Script.NEXT_DUE, Script.SAMPLE})
+READING = frozenset({Script.NEXT_DUE, Script.SAMPLE, Script.WALK})
 """Scripts that write nothing: a Redis that refuses heartbeats answers them."""
 
 

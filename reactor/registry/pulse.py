@@ -87,7 +87,7 @@ class Pulse:
     @property
     def still_failing(self) -> bool:
         """Whether plain writes go on failing while scripts work."""
-        return self._canary_fails
+        return self._canary_fails and not self.doubted
 
     @property
     def failing_ms(self) -> int | None:
@@ -125,10 +125,11 @@ class Pulse:
         """
         if failures != self.failures:
             return
-        canary = self._failing.get(Lane.CANARY)
-        self._failing.clear()
-        if self._canary_fails:
-            self._failing[Lane.CANARY] = canary
+        # Where scripts failed too, they work now, and whether plain writes do the next one says. To count on from here
+        # would make one outage of this and of another that comes before that, and sessions get one grace for each.
+        self._canary_fails = self.still_failing
+        kept = {Lane.CANARY: self._failing.get(Lane.CANARY)} if self._canary_fails else {}
+        self._failing = dict[Lane, "float | None"](kept)
 
     @contextmanager
     def lane(self, lane: Lane) -> Generator[None]:

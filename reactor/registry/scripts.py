@@ -36,6 +36,7 @@ class Script(StrEnum):
     REQUEST_END = "request_end"
     READDRESS = "readdress"
     NEXT_DUE = "next_due"
+    WALK = "walk"
     POSTPONE = "postpone"
     HASTEN = "hasten"
     DROP_STRAY = "drop_stray"

@@ -15,7 +15,7 @@ import anyio
 
 from reactor.errors import Unavailable
 from reactor.quarantine import GAP_MS
-from reactor.registry.reader import Reader
+from reactor.registry.reader import BATCH, Reader
 from reactor.registry.records import address_fields
 from reactor.registry.scripts import Script
 from reactor.session import DatabaseId, HostName, SessionId, milliseconds
@@ -78,11 +78,20 @@ class Upkeep(Reader):
         wait = int(reply[0])
         return [SessionId(i) for i in reply[1:]], None if wait < 0 else timedelta(microseconds=wait)
 
-    async def due_ids(self) -> set[SessionId]:
-        """Return every id in this host's index."""
-        key = self.keys.due(self.host)
-        members = await self._persist(lambda: cast("Any", self.link.client).zrange(key, 0, -1))
-        return {SessionId(member) for member in members}
+    async def due_among(self, session_ids: Sequence[SessionId]) -> frozenset[SessionId]:
+        """Return those of these ids that are in this host's index."""
+        client, key = cast("Any", self.link.client), self.keys.due(self.host)
+        found: set[SessionId] = set()
+        for start in range(0, len(session_ids), BATCH):
+            part = session_ids[start : start + BATCH]
+            scores = await self._persist(lambda part=part: client.zmscore(key, part))
+            found.update(one for one, score in zip(part, scores, strict=True) if score is not None)
+        return frozenset(found)
+
+    async def walk_step(self, cursor: str, count: int) -> list[str]:
+        """Return the next cursor ('0': that was all) and the rows of one step over `count` keys; see walk.lua."""
+        args = (self.host, cursor, self.keys.session_pattern, count, self.keys.record(SessionId("")))
+        return cast("list[str]", await self._run(Script.WALK, (self.keys.due(self.host),), args))
 
     async def postpone(self, session_id: SessionId, delay: timedelta) -> None:
         """Look at a session later, because this look failed."""

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote
 
 from reactor.errors import ImageMissing, SpawnFailed, Unavailable
-from reactor.runtime.docker_answers import inspected, last_line, listed, state_of
+from reactor.runtime.docker_answers import inspected, last_line, state_of
 from reactor.runtime.docker_client import DockerClient, Json, container_path
 from reactor.runtime.docker_errors import understood
 from reactor.runtime.docker_events import proved_events
+from reactor.runtime.docker_list import containers_in
 from reactor.runtime.docker_profile import create_body
 from reactor.runtime.docker_reach import Reach, find_reach
 from reactor.runtime.docker_removal import remove
@@ -163,15 +165,12 @@ class DockerRuntime:
     ) -> list[Container]:
         """Return the containers with exactly these labels, running or not, in one request."""
         wanted = _labels(prefix, deployment, session_id)
-        answer = await self._client.call("GET", "/containers/json", params={"all": "1", **_filters(wanted)})
+        params = {"all": "1", **_filters(wanted)}
+        read = partial(containers_in, wanted=wanted)
+        answer = await self._client.call("GET", "/containers/json", params=params, read=read)
         if answer.status != HTTPStatus.OK:
             raise self._client.unknown("list", answer)
-        # Looked at again here: what the list holds may be removed, and a proxy on the way may drop the filter.
-        with understood(self._client.where):
-            found = [
-                (item, cast("dict[str, str]", item.get("Labels") or {})) for item in cast("list[Json]", answer.body)
-            ]
-            return [listed(item) for item, has in found if all(has.get(key) == value for key, value in wanted.items())]
+        return cast("list[Container]", answer.body)
 
     async def remove(self, container_id: ContainerId, *, grace: timedelta) -> Removal:
         """Stop it within `grace`, then remove it with its anonymous volumes until the engine has it no more.

@@ -1,13 +1,13 @@
 """What the engine's JSON means in our words.
 
-What this is: pure functions from answers (inspect, list, events, logs) to the values of the protocol. What it is not:
+What this is: pure functions from answers (inspect, events, logs) to the values of the protocol. What it is not:
 talking to the engine. The invariant: a container is called dead only for a state that certainly has no process; a state
 that this version does not know counts as running.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from reactor.errors import InvalidSessionId
@@ -53,24 +53,14 @@ def inspected(answer: Mapping[str, Any], reach: Reach) -> Container:
     )
 
 
-def listed(answer: Mapping[str, Any]) -> Container:
-    """Return one container of a list answer; it may say running of a dead one."""
-    labels: Mapping[str, str] = answer.get("Labels") or {}
-    names: list[str] = answer.get("Names") or [""]
-    return Container(
-        container_id=ContainerId(answer["Id"]),
-        name=names[0].removeprefix("/"),
-        labels=Labels.parse(labels),
-        member=Member.parse(labels),
-        image_id=str(answer.get("ImageID") or ""),
-        state=_STATES.get(answer["State"], ContainerState.RUNNING),
-        created_at=datetime.fromtimestamp(answer["Created"], UTC),
-    )
-
-
 def state_of(answer: Mapping[str, Any]) -> ContainerState:
     """Return the state in an inspect answer."""
-    return _STATES.get(answer["State"]["Status"], ContainerState.RUNNING)
+    return state_named(answer["State"]["Status"])
+
+
+def state_named(word: str) -> ContainerState:
+    """Return what the engine's word for a state means."""
+    return _STATES.get(word, ContainerState.RUNNING)
 
 
 def event_of(line: Mapping[str, Any], wanted: Mapping[str, str]) -> EngineEvent | None:

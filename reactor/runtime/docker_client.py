@@ -23,13 +23,15 @@ from reactor.runtime.docker_errors import one_line, translated
 from reactor.runtime.docker_transport import CONNECT_LIMIT, CUT, THREADS, Transport, hang_up, open_transport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping
 
     import requests
     from anyio.streams.memory import MemoryObjectSendStream
 
 CALL_LIMIT: Final = 30.0
 """Seconds. An engine that removes a container waits up to ten for the kernel, so this is well above."""
+CHUNK: Final = 1 << 18
+"""Bytes of a long answer that are read at once."""
 _BACKLOG: Final = 4096
 
 Json = dict[str, Any]
@@ -81,11 +83,12 @@ class DockerClient:
         params: Mapping[str, str] | None = None,
         body: object = None,
         limit: float | None = None,
-        many: bool = False,
+        read: Callable[[Iterator[bytes]], object] | None = None,
     ) -> Answer:
         """Send one request and return the whole answer, whatever its status; `limit` is in seconds, None: 30.
 
-        With `many` the body is the list of the JSON lines in it.
+        With `read` the body of a success is what that makes of it, in the thread of the call, while it comes; its
+        `ValueError` counts as no answer.
 
         Raises `Unavailable` when there is no complete answer, and `PermissionRefused` for a 401 or 403.
         """
@@ -98,9 +101,10 @@ class DockerClient:
             headers={"Content-Type": "application/json"},
             timeout=(CONNECT_LIMIT, CALL_LIMIT if limit is None else limit),
             allow_redirects=False,
+            stream=read is not None,
         )
         with translated(self.where):
-            answer = await to_thread.run_sync(lambda: _answer(send(), many=many), limiter=self._limiter)
+            answer = await to_thread.run_sync(lambda: _answer(send(), read), limiter=self._limiter)
         self._check(answer)
         return answer
 
@@ -198,17 +202,25 @@ def container_path(id_or_name: str) -> str:
     return f"/containers/{quote(id_or_name, safe='')}"
 
 
-def _answer(response: requests.Response, *, many: bool = False) -> Answer:
+def json_lines(chunks: Iterator[bytes]) -> list[Json]:
+    """Return the JSON lines of a body that ends."""
+    return [json.loads(line) for line in b"".join(chunks).splitlines() if line.strip()]
+
+
+def _answer(response: requests.Response, read: Callable[[Iterator[bytes]], object] | None = None) -> Answer:
     """Read the whole answer. Broken JSON where JSON is promised is a `ValueError`: no engine said it."""
+    date = response.headers.get("Date", "")
+    if read is not None and response.ok:
+        with response:
+            body = read(response.iter_content(CHUNK))
+        return Answer(status=response.status_code, body=body, message="", date=date)
     is_json = "json" in response.headers.get("Content-Type", "") and bool(response.content)
-    body: Any = response.json() if is_json and not many else response.content
-    if many and response.ok:
-        body = [json.loads(line) for line in response.content.splitlines() if line.strip()]
+    body: Any = response.json() if is_json else response.content
     message = ""
     if response.status_code >= HTTPStatus.BAD_REQUEST:
         said = cast("Json", body).get("message") if isinstance(body, dict) else None
         message = one_line(str(said) if said else response.text)
-    return Answer(status=response.status_code, body=body, message=message, date=response.headers.get("Date", ""))
+    return Answer(status=response.status_code, body=body, message=message, date=date)
 
 
 async def _close_after(proof: Callable[[], Coroutine[None, None, None]], response: requests.Response) -> None:

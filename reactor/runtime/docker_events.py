@@ -17,6 +17,7 @@ import anyio
 
 from reactor.errors import Unavailable
 from reactor.runtime.docker_answers import event_of
+from reactor.runtime.docker_client import json_lines
 from reactor.runtime.docker_errors import understood
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class _Proof:
         until = self._now() - _LAG
         window = {"since": f"{min(self._since, until):.9f}", "until": f"{until:.9f}"}
         answer = await self._client.call(
-            "GET", "/events", params={**self._filters, **window}, limit=PROOF_LIMIT, many=True
+            "GET", "/events", params={**self._filters, **window}, limit=PROOF_LIMIT, read=json_lines
         )
         self._since = until
         self._set_clock(answer)

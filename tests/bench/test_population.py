@@ -13,7 +13,7 @@ from bench.population import Group
 from bench.scene import Scene, scene
 from reactor.crew import open_reader
 from reactor.registry import Record
-from reactor.runtime.docker_answers import listed
+from reactor.runtime.docker_list import containers_in
 from reactor.session import State
 from tests.waiting import block_until
 
@@ -69,7 +69,7 @@ def test_the_engine_that_only_answers_lists_what_a_group_has() -> None:
         place.learn()
         group = place.group(3, place.now_ms() + 1_000_000)
     engine = FakeEngine([group], "bench")
-    told = [listed(item) for item in json.loads(engine.listed())]
+    told = containers_in([engine.listed()], {})
     assert [(c.container_id, c.name, c.labels, c.state) for c in told] == [
         (c.container_id, c.name, c.labels, c.state) for c in group.containers()
     ]

@@ -29,7 +29,8 @@ async def test_next_due_says_what_to_look_at_or_how_long_to_wait(scene: Scene) -
 
     scene.redis.zadd(due, {"a": 1, "b": 2, "c": 3})
     assert await actor.registry.next_due(2) == (["a", "b"], None)
-    assert await actor.registry.due_ids() == {"a", "b", "c", "later"}
+    asked = [SessionId(name) for name in ("a", "later", "nobody")]
+    assert await actor.registry.due_among(asked) == {"a", "later"}
 
 
 async def test_a_key_that_is_still_there_in_its_last_millisecond_is_alive(scene: Scene) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import anyio
 import pytest
 
+from reactor.runtime.docker_client import json_lines
 from tests.runtime.kits import MISSING, OVER, STUBBORN
 from tests.sim.engines import LABEL, Bench, Json, Scene, on_docker, on_sim
 from tests.waiting import wait_until
@@ -272,13 +273,13 @@ def test_what_happened_is_told_later_too(play: Play) -> None:
             box_id = await bench.run("a", session="s1")
             await wait_until(lambda: len(told) == 2)
         when = [int(event["timeNano"]) / 1e9 for event in told]
-        between, afterwards = (when[0] + when[1]) / 2, when[1] + 0.00001
+        between = (when[0] + when[1]) / 2
         filters = json.dumps({"label": [f"{LABEL}={bench.mark}"], "type": ["container"], "event": ["start", "die"]})
-        window = {"filters": filters, "since": f"{when[0] - 1:.9f}", "until": f"{afterwards:.9f}"}
-        answer = await bench.client.call("GET", "/events", params=window, many=True)
+        window = {"filters": filters, "since": f"{when[0] - 1:.9f}", "until": f"{when[1] + 0.00001:.9f}"}
+        answer = await bench.client.call("GET", "/events", params=window, read=json_lines)
         assert _told(answer.body) == [("start", box_id, "s1")]
-        earlier = await bench.client.call("GET", "/events", params={**window, "until": f"{between:.9f}"}, many=True)
-        assert earlier.body == []
+        earlier = window | {"until": f"{between:.9f}"}
+        assert (await bench.client.call("GET", "/events", params=earlier, read=json_lines)).body == []
         params = {"filters": filters, "since": str(int(when[0]) - 2)}
         async with bench.client.lines("GET", "/events", params=params, silence=60) as lines:
             with anyio.fail_after(20):

@@ -42,8 +42,8 @@ container = st.sampled_from(["box1", "box1", "box2"])
 db = st.sampled_from(["same", "same", "other"])
 generation = st.sampled_from(["record", "record", "old", "new", "none"])
 verb = st.sampled_from([
-    "next_due", "due_ids", "drop_stray", "postpone", "mend", "hasten", "note", "records", "doubts", "is_watched",
-    "witness", "heartbeat", "bound_db",
+    "next_due", "due_among", "drop_stray", "postpone", "mend", "hasten", "note", "records", "doubts", "is_watched",
+    "witness", "heartbeat", "bound_db", "walk",
 ])  # fmt: skip
 mode = st.sampled_from([Mode.CLAIM, Mode.CLAIM, Mode.END, Mode.LOOK, Mode.DELETED])
 made = {"host": host, "token": token, "generation": generation, "container": container, "db": db}

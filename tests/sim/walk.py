@@ -5,6 +5,7 @@ drawn by the test). It keeps this: a step waits for nothing but what Redis itsel
 or grace that could end during the walk.
 """
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -198,7 +199,9 @@ class Walk:
         """One of the small verbs."""
         mine, one = self.hosts[host], SessionId(session)
         calls: dict[str, Any] = {
-            "next_due": lambda: mine.next_due(200), "due_ids": mine.due_ids, "drop_stray": lambda: mine.drop_stray(one),
+            "next_due": lambda: mine.next_due(200), "walk": lambda: _walked(mine),
+            "due_among": lambda: mine.due_among([SessionId("a"), SessionId("b")]),
+            "drop_stray": lambda: mine.drop_stray(one),
             "postpone": lambda: mine.postpone(one, timedelta(minutes=10)), "mend": lambda: mine.mend(one),
             "hasten": lambda: mine.hasten(timedelta(minutes=30)), "note": lambda: mine.note("brake", "why"),
             "records": lambda: mine.records([SessionId("a"), SessionId("b")]), "doubts": mine.doubts,
@@ -206,7 +209,7 @@ class Walk:
             "heartbeat": lambda: mine.heartbeat(one), "bound_db": mine.bound_db,
         }  # fmt: skip
         reply = await calls[verb]()
-        if isinstance(reply, set):
+        if isinstance(reply, (set, frozenset)):
             return sorted(cast("set[str]", reply))
         return reply
 
@@ -281,3 +284,13 @@ async def walk(url: str, steps: list[tuple[str, Args]], *, lifetime: timedelta |
         with suppress(OSError):
             await ear.aclose()
         await link.aclose()
+
+
+async def _walked(registry: SessionRegistry) -> set[str]:
+    """Return the rows of a whole walk, without their order and generations: those are the server's own."""
+    rows, cursor = set[str](), "0"
+    while True:
+        cursor, *found = await registry.walk_step(cursor, 10)
+        rows.update(re.sub(r"^= \d+", "=", row) for row in found)
+        if cursor == "0":
+            return rows
