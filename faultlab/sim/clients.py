@@ -109,7 +109,7 @@ class Clients:
         if box_id in observer.by_hand or session in observer.excused:
             self.counts["replaced"] += 1
         elif life is not None and self.nemesis.unwritten(life.host):
-            self.counts["lost to a standstill that nobody lived to write down"] += 1
+            self.counts["lost to an outage that nobody lived to write down"] += 1
         elif self.world.now() - self.unheard.get(session, float("-inf")) < 2 * TTL:
             self.counts["lost while no application reached Redis"] += 1
         else:

@@ -73,6 +73,7 @@ async def redis_evicts(it: Nemesis) -> None:
 
 async def redis_refuses(it: Nemesis) -> None:
     """R7, R8, R9, R10, R11, R12: every write, or everything, is refused."""
+    it.standstill()
     it.world.redis.mode = it.rng.choice(("MISCONF", "NOREPLICAS", "READONLY", "LOADING", "NOAUTH", "OOM"))
     it.world.note(it.world.redis.mode)
     await it.some_time(1, 40)

@@ -69,12 +69,12 @@ class Nemesis:
             self.world.note(f"healed {name}")
 
     def standstill(self) -> None:
-        """Note that Redis stands still from now on: what is written down so far, and who sees it."""
+        """Note that nobody is answered from now on: what is written down so far, and who sees it."""
         self._before = {host: self.world.written(host) for host in self.world.plan.hosts}
         self._witnesses = [one for one in self.reactors() if one.at_work]
 
     def unwritten(self, host: str) -> bool:
-        """Whether nobody of a host lived to write down that Redis stood still: to the next reactor all was well."""
+        """Whether nobody of a host lived to write down that nobody was answered: to the next reactor all was well."""
         if host not in self._before or self.world.written(host) != self._before[host]:
             return False
         return not any(one.host == host and one.at_work for one in self._witnesses)

@@ -49,13 +49,13 @@ async def test_an_age_is_told_by_redis_clock_where_that_knows_it() -> None:
 
 async def test_r26_a_dead_container_ahead_of_a_clock_set_back_blocks_its_session_for_one_spawn(scene: Scene) -> None:
     """Found by simulation: its generation never became old, so the id could not be had until the clock caught up."""
-    actor = await scene.actor(limit=timedelta(seconds=1))
+    actor = await scene.actor()
     spec = actor.spec(A, Generation((scene.now_ms() + 3_600_000) * 1000), DatabaseId("before"))
     dead = scene.engine.put(spec, running=False)
 
     with pytest.raises(AcquireTimeout):
-        await actor.acquire()
-    session = await actor.acquire()
+        await actor.acquire(limit=0.3)
+    session = await actor.acquire(limit=1)
 
     assert scene.running() == [session.container_id]
     assert dead not in scene.engine.held
