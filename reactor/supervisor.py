@@ -22,6 +22,7 @@ from reactor.errors import ReactorError, Unavailable
 from reactor.health import listen_on, serve_health
 from reactor.plan import Action
 from reactor.pool import PoolKeeper
+from reactor.quarantine import GAP_MS
 from reactor.queueing import WorkQueue
 from reactor.reconcile import DONE_WORDS, BrakeEngaged, Janitor
 from reactor.registry import Pulse
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+OTHERS_SPEAK = 1.0
+"""Seconds: twice the longest pause between two questions of a reactor whose Redis does not answer."""
 DRAIN_MARGIN = 5.0
 """Seconds beyond the stop grace that a drain may take."""
 
@@ -75,6 +78,7 @@ class Reactor:
             listening = None if self.settings.listen is None else stack.enter_context(listen_on(self.settings.listen))
             self.crew.registry.evidence.on_change = self.sweep
             self._log_start()
+            await self._let_others_speak()
             self.janitor = Janitor(self.crew, settings=self.settings)
             self.worker = Worker(self.crew, self.queue)
             self.deadlines = expiry.Deadlines(self.crew.registry, self.queue.add, self.worker)
@@ -95,6 +99,12 @@ class Reactor:
         self.started = True
         logger.info("ready", extra={"action": "ready", "troubles": len(self.troubles)})
         return self
+
+    async def _let_others_speak(self) -> None:
+        # Nobody looked for a while: perhaps nobody was there, perhaps Redis answered nobody. Whoever lived through that
+        # writes it down as soon as he is answered again, and a newcomer who claims before that would not know of it.
+        if (self.crew.registry.evidence.unwatched_ms or 0) > GAP_MS:
+            await anyio.sleep(OTHERS_SPEAK)
 
     def _start_detectors(self, tasks: TaskGroup, listening: socket.socket | None) -> None:
         registry = self.crew.registry

@@ -40,6 +40,7 @@ FLOWS: dict[str, Flow] = {
         flows_redis.heartbeat_is_evicted,
         flows_redis.redis_refuses_writes,
         flows_redis.redis_is_frozen,
+        flows_redis.joins_after_an_outage,
         flows_hosts.host_is_forgotten,
         flows_hosts.host_is_renamed,
         flows_hosts.terminated_from_afar,

@@ -140,6 +140,28 @@ async def redis_is_frozen(stage: Stage) -> None:
     _note_unwritten(stage, reactor, written)
 
 
+async def joins_after_an_outage(stage: Stage) -> None:
+    """R24: a reactor reaches Redis in the moment in which it answers again; who lived through the silence is slower."""
+    world = stage.world
+    witness = await stage.reactor()
+    app = await stage.app()
+    stage.only_beats("kept", await stage.given(app, "kept"))
+    await stage.given(app, "abandoned")
+    await anyio.sleep(1)
+    world.network.frozen = True
+    await anyio.sleep(TTL * 1.5)
+    newcomer = world.reactor(stage.home)
+    stage.look_at(newcomer)
+    await anyio.sleep(1)
+    world.observer.lost_data("frozen")
+    witness.process.freeze()
+    world.redis.cycle()
+    world.network.thaw()
+    await anyio.sleep(0.3)
+    witness.process.thaw()
+    await torn_down(stage, session="abandoned")
+
+
 def _note_unwritten(stage: Stage, reactor: Member, before: tuple[bytes, bytes]) -> None:
     # To the next reactor all has been well, where the one that saw the standstill was killed before it wrote it down.
     stage.unwritten = not reactor.alive and stage.world.written(stage.home) == before

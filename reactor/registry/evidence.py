@@ -77,6 +77,8 @@ class Evidence:
         """Called when the database id changed or a doubt began: belief and engine have to be compared again."""
         self.changes = 0
         """How often Redis turned out to be another one: every claim and plan from before is void."""
+        self.unwatched_ms: int | None = None
+        """For how long nobody of this host had looked at Redis when this process first did; None: not known."""
         self._strayed: ClockReading | None = None
         """A reading that was far from what it should be; the next witness says whether the clock moved."""
 
@@ -125,6 +127,8 @@ class Evidence:
             self._link.pulse.told(failures)
         if self._strayed is now.strayed:  # one that was read meanwhile is for the next look
             self._strayed = None
+        if self.unwatched_ms is None:
+            self.unwatched_ms = now.clock.redis_ms - now.seen.well_at if now.seen.well_at else 0
         self.expectation.note(now.clock)
         self._read_ms = now.clock.told_ms
         self._owner = owner

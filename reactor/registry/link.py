@@ -25,6 +25,7 @@ from reactor.registry.pulse import Lane, Pulse, UnexpectedAnswer
 from reactor.registry.scripts import Script, load_script
 from reactor.registry.server import Server, parse_server
 from reactor.registry.translation import one_line, redis_errors, translated
+from reactor.registry.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,6 +77,7 @@ class RedisLink:
         except ValueError as error:
             message = f"REDIS_URL is not usable: {one_line(error)}"
             raise ConfigError(message) from error
+        self._wire = Wire(self.client.connection_pool)
         self._courier = Courier(self._send)
         self.database = int(self.client.connection_pool.connection_kwargs.get("db") or 0)
 
@@ -137,6 +139,7 @@ class RedisLink:
         changed = self.run_id not in ("", server.run_id)
         self.run_id = server.run_id
         if changed:  # a name may lead to two servers: what is idle in the pool may lead to the other one
+            self._wire.forget()
             await self.client.connection_pool.disconnect(inuse_connections=False)
 
     def lane(self, lane: Lane) -> AbstractContextManager[None]:
@@ -204,20 +207,13 @@ class RedisLink:
         return replies
 
     async def _pipelined(self, groups: Sequence[Group]) -> list[Any]:
-        if len(groups) == 1:
-            try:
-                return [await cast("Any", self.client).evalsha(*groups[0].words)]
-            except exceptions.ResponseError as error:
-                return [error]
-        pipe = cast("Any", self.client.pipeline(transaction=False))
-        for group in groups:
-            pipe.evalsha(*group.words)
-        return cast("list[Any]", await pipe.execute(raise_on_error=False))
+        return await self._wire.exchange([("EVALSHA", *group.words) for group in groups])
 
     async def aclose(self) -> None:
         """Close every connection, in a cancelled task too. Twice is fine."""
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_SECONDS):
             await self._courier.aclose()
+            await self._wire.aclose()
             await self.client.aclose()
 
 

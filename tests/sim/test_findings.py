@@ -27,3 +27,9 @@ def test_a_clock_that_stands_still_for_less_than_a_ttl_costs_nobody_his_session(
 def test_what_a_frozen_redis_carries_out_late_does_not_call_the_outage_well() -> None:
     """R24: a word that all is well was sent before Redis stood still, and written down after."""
     assert run_one("redis_is_frozen", 1, Spoil())[1].wrong == ()
+
+
+def test_a_newcomer_lets_those_speak_who_lived_through_an_outage() -> None:
+    """R24: it knows of nothing, and was quicker than the one who knew; no claim of its own comes before that word."""
+    runs = [run_one("joins_after_an_outage", seed, Spoil())[1] for seed in range(1, 9)]
+    assert [str(run) for run in runs if run.wrong] == []
