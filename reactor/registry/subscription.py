@@ -8,6 +8,7 @@ nor TCP would say.
 
 from __future__ import annotations
 
+import math
 import random
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,7 +26,7 @@ PING_SECONDS = 5.0
 SILENCE_SECONDS = 15.0
 SETTLED_SECONDS = 10.0
 """A connection that stood for less counts as a failed try: the next one comes after a back-off."""
-_CONFIRMATIONS = frozenset({"subscribe", "psubscribe"})
+_CONFIRMATIONS = frozenset({b"subscribe", b"psubscribe"})
 
 
 class Subscription:
@@ -46,6 +47,7 @@ class Subscription:
         self._patterns = patterns
         self._on_message = on_message
         self._on_gap = on_gap
+        self._heard = 0.0
 
     async def run(self) -> None:
         """Listen until the connection breaks.
@@ -83,20 +85,24 @@ class Subscription:
                 await client.aclose()
 
     async def _read(self, pubsub: Any, gap: Callable[[], None]) -> None:
-        heard = pinged = anyio.current_time()
+        self._heard = anyio.current_time()
         while True:
-            message = await pubsub.get_message(timeout=PING_SECONDS)
-            now = anyio.current_time()
-            if message is not None:
-                heard = now
-                kind = message["type"]
-                if kind in _CONFIRMATIONS:
-                    gap()
-                elif kind in ("message", "pmessage"):
-                    self._on_message(message["channel"], message["data"])
-            if now - heard > SILENCE_SECONDS:
+            with anyio.move_on_after(PING_SECONDS):
+                await self._listen(pubsub.connection, gap)
+            if anyio.current_time() - self._heard > SILENCE_SECONDS:
                 silent = f"Redis at {self._link.where} has not answered a PING for {SILENCE_SECONDS:.0f} s"
                 raise Unavailable(silent)
-            if now - pinged >= PING_SECONDS:
-                pinged = now
-                await pubsub.ping()
+            await pubsub.ping()
+
+    async def _listen(self, connection: Any, gap: Callable[[], None]) -> None:
+        """Take messages as they come from the parser, until cancelled: the connection goes on."""
+        # A client's own layers, and a time limit for each message, cost more than all that is done with a heartbeat.
+        while True:
+            kind, *more = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
+            self._heard = anyio.current_time()
+            if kind == b"pmessage":
+                self._on_message(more[1], more[2])
+            elif kind == b"message":
+                self._on_message(more[0], more[1])
+            elif kind in _CONFIRMATIONS:
+                gap()
