@@ -16,6 +16,9 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
 
+CANCEL_AGAIN = 0.1
+"""Seconds after which work that goes on in spite of its cancellation is cancelled once more."""
+
 
 @asynccontextmanager
 async def beside(work: Callable[[], Coroutine[None, None, None]]) -> AsyncGenerator[anyio.CancelScope]:
@@ -48,6 +51,9 @@ async def beside_long(work: Callable[[], Coroutine[None, None, None]], after: fl
         yield
     finally:
         later.cancel()
-        if begun:
-            begun[0].cancel()
-            await asyncio.wait(begun)
+        # Until it has ended, whoever cancels us meanwhile: Python 3.11's `wait_for`, which redis-py sends with, forgets
+        # a cancellation that comes together with its answer, and a lease kept by nobody's wish would never end.
+        with anyio.CancelScope(shield=True):
+            while begun and not begun[0].done():
+                begun[0].cancel()
+                await asyncio.wait(begun, timeout=CANCEL_AGAIN)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from reactor.errors import ForeignData, ReactorError
 from reactor.registry import verdicts
 from reactor.registry.lost import DataLost, Doomed, Superseded, lost
@@ -82,13 +84,17 @@ class SessionRegistry(Pools):
     async def renew(self, session_id: SessionId, token: Token, db: DatabaseId) -> ContainerId | None:
         """Prove that the spawn is still ours and keep its lease; raises `Superseded` or `DataLost`.
 
+        An answer that is older than the lease, since this process stood still, proves nothing: it is asked again.
         Returns the container that it took from a pool, if it did.
         """
         args = (session_id, self.host, token, milliseconds(self.terms.spawn_lease), db)
-        reply = await self._run(Script.RENEW, self._session_keys(session_id), args)
-        if reply[0] != "OK":
-            raise lost(session_id, reply[1])
-        return ContainerId(reply[1]) if reply[1] else None
+        while True:
+            asked = anyio.current_time()
+            reply = await self._run(Script.RENEW, self._session_keys(session_id), args)
+            if reply[0] != "OK":
+                raise lost(session_id, reply[1])
+            if anyio.current_time() - asked < self.terms.spawn_lease.total_seconds():
+                return ContainerId(reply[1]) if reply[1] else None
 
     async def save(
         self,

@@ -4,16 +4,19 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import anyio
 import pytest
 
 from reactor.errors import AcquireTimeout, SpawnFailed, Unavailable
 from reactor.keys import container_name
+from reactor.registry.scripts import Script
 from reactor.registry.verdicts import Mode
 from reactor.session import ContainerId, DatabaseId, Deployment, Generation, Session, SessionId, State, Token
 from reactor.templates import Template
 from tests.fakes.script import Verb
 from tests.protocol.actor import HOST, S1, Actor
 from tests.protocol.scene import Scene
+from tests.waiting import wait_until
 
 A, B = Token("a"), Token("b")
 LOST = Unavailable("the answer was lost")
@@ -143,6 +146,22 @@ async def test_a_young_spawn_from_before_a_data_loss_is_waited_for(scene: Scene)
 
     assert session.container_id == young
     assert scene.engine.removed[S1] == 0
+
+
+async def test_an_answer_older_than_the_lease_that_it_gave_is_asked_again(scene: Scene) -> None:
+    """S10: the process stood still before it read that the spawn is its own; somebody else's may have begun since."""
+    actor = await scene.actor(spawn_lease=timedelta(milliseconds=100))
+    reserved = await actor.reserved(A)
+
+    async def stands_still() -> None:
+        over = anyio.current_time() + 0.15
+        await wait_until(lambda: anyio.current_time() > over, what="it was longer than the lease")
+
+    actor.link.after(Script.RENEW, stands_still)
+
+    await actor.registry.renew(S1, A, reserved.db)
+
+    assert actor.link.answered.count(Script.RENEW) == 2
 
 
 @pytest.mark.parametrize("watched", [True, False])
