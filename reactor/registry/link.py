@@ -103,6 +103,7 @@ class RedisLink:
         await connection.on_connect()
         server = await _introduce(connection)
         if server.run_id != self.run_id:
+            await connection.disconnect(nowait=True)  # redis-py would keep it, and take it for good the next time
             message = f"Redis at {self.where} is another process than before"
             raise RunIdChanged(message)
 

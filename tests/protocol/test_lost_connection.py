@@ -9,7 +9,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from reactor.errors import Unavailable
-from reactor.registry import redis_errors
+from reactor.registry import RedisLink, redis_errors
+from reactor.registry.link import RunIdChanged
+from reactor.registry.scripts import Script
 from tests.services.redis import RedisServer
 from tests.waiting import wait_until
 
@@ -36,3 +38,24 @@ def test_a_mistake_of_our_own_is_not_taken_for_an_outage() -> None:
     """Any other AttributeError is a bug, and shows."""
     with pytest.raises(AttributeError), redis_errors("here"):
         cast("Any", None).no_such_thing()
+
+
+async def test_a_connection_to_another_server_than_the_witnessed_one_carries_no_command(
+    redis_server: RedisServer,
+) -> None:
+    """A name may lead to two servers: what was refused once is not taken from the pool as good the next time."""
+    link = RedisLink(redis_server.url)
+    link.run_id = "of another server"
+    refused = 0
+    try:
+        for _ in range(3):
+            with pytest.raises(RunIdChanged):
+                await link.run(Script.NEXT_DUE, ("mcp:host:h:due",), (1,))
+            with pytest.raises(RunIdChanged), redis_errors("here"):
+                await cast("Any", link.client).get("mcp:meta")
+            refused += 1
+        await link.trust(await link.look())
+        assert await link.run(Script.NEXT_DUE, ("mcp:host:h:due",), (1,)) == ["-1"]
+        assert refused == 3
+    finally:
+        await link.aclose()
