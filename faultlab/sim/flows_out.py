@@ -80,7 +80,9 @@ async def container_dies(stage: Stage) -> None:
     stage.look_at(reactor)
     stage.world.observer.excuse("s1", "its container died")
     stage.world.engines["h1"].die(box_id)
-    await torn_down(stage, "container_exited")
+    # Whoever stands still for longer than a TTL may see the end of the heartbeat first.
+    stalled = stage.spoil.fault in (Fault.STALL_BEFORE, Fault.STALL_AFTER)
+    await torn_down(stage, "container_exited", *(("expired",) if stalled else ()))
 
 
 async def container_restarted(stage: Stage) -> None:
@@ -89,8 +91,11 @@ async def container_restarted(stage: Stage) -> None:
     box_id = await stage.given(await stage.app(), keep=True)
     await anyio.sleep(0.5)
     stage.look_at(reactor)
+    stage.barred = True  # whoever asks while it does not run gets another one
     stage.world.engines["h1"].restart_box(box_id)
-    await anyio.sleep(4)
+    await anyio.sleep(0.5)
+    stage.barred = False
+    await anyio.sleep(3.5)
 
 
 async def reactor_starts(stage: Stage) -> None:
