@@ -28,6 +28,9 @@ _PASSING = (
     "CLUSTERDOWN",
     "UNKILLABLE",
 )
+_LOST = ("_add_writer", "writelines")
+"""What is missing where a connection was lost, or closed by another task, at this very moment: of the transport (Python
+up to 3.13.5), or of redis-py's writer."""
 
 
 @contextmanager
@@ -46,9 +49,8 @@ def redis_errors(where: str) -> Generator[None]:
         message = f"cannot reach Redis at {where}: {one_line(error)}; is it running, is REDIS_URL right?"
         raise Unavailable(message) from error
     except AttributeError as error:
-        if error.name != "_add_writer":
+        if error.name not in _LOST:
             raise
-        # Python up to 3.13.5 says it so when it writes to a connection that was lost at this very moment.
         message = f"cannot reach Redis at {where}: the connection was lost"
         raise Unavailable(message) from error
 

@@ -34,6 +34,18 @@ async def test_a_command_on_a_connection_that_was_just_lost_is_unavailable(redis
     await connection.disconnect()
 
 
+async def test_a_command_on_a_connection_that_another_task_closed_is_unavailable(redis_server: RedisServer) -> None:
+    """R20: a new server is trusted, the idle connections are closed, and one of them was just taken."""
+    connection = cast("Any", Connection(port=redis_server.port, retry=Retry(NoBackoff(), 0)))
+    await connection.connect()
+    writer, connection._writer = connection._writer, None  # as a disconnect leaves it
+
+    with pytest.raises(Unavailable), redis_errors("here"):
+        await connection._send_packed_command([b"*1\r\n$4\r\nPING\r\n"])
+    connection._writer = writer
+    await connection.disconnect()
+
+
 def test_a_mistake_of_our_own_is_not_taken_for_an_outage() -> None:
     """Any other AttributeError is a bug, and shows."""
     with pytest.raises(AttributeError), redis_errors("here"):
