@@ -8,7 +8,7 @@ grows with the drift and not with the sessions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 INSPECT_SECONDS = 60.0
 """For all doubtful containers together: an engine that answers slowly must not hold the janitor for ever."""
-_SETTLED: Final = "settled"
 
 
 class Sightings:
@@ -38,7 +37,8 @@ class Sightings:
 
     def __init__(self, containers: Iterable[Container], deployment: Deployment) -> None:
         """Take the list; `deployment` is ours."""
-        self._of: dict[SessionId, Container | list[Container] | str] = {}
+        self._of: dict[SessionId, tuple[Container, ...]] = {}
+        """Those of ours by session; empty where its record takes care of it."""
         self._others: list[Container] = []
         self._members: set[ContainerId] = set()
         self.settled = 0
@@ -56,13 +56,7 @@ class Sightings:
         if labels is None or labels.deployment != deployment:
             self._others.append(container)
             return
-        known = self._of.get(labels.session)
-        if known is None:
-            self._of[labels.session] = container
-        elif isinstance(known, list):
-            known.append(container)
-        elif not isinstance(known, str):
-            self._of[labels.session] = [known, container]
+        self._of[labels.session] = (*self._of.get(labels.session, ()), container)
 
     def take(self, step: Step) -> list[str]:
         """Compare a part of what Redis believes; returns the names that belong to no container here."""
@@ -79,28 +73,20 @@ class Sightings:
                 self.holders.add(told.container_id)
                 return True
             return False
-        if known == _SETTLED:
-            return True
-        if isinstance(known, (list, str)) or not _is_of(told, known):
+        if len(known) == 1 and _is_of(told, known[0]):
+            self._of[session_id] = ()
+            self.settled += 1
+        elif known:
             self.doubtful.add(session_id)
-            return True
-        self._of[session_id] = _SETTLED
-        self.settled += 1
         return True
 
     def left(self) -> list[Container]:
         """Return the containers that no record was seen to take care of, those of others and of pools among them."""
-        found = list(self._others)
-        for known in self._of.values():
-            if isinstance(known, list):
-                found.extend(known)
-            elif not isinstance(known, str):
-                found.append(known)
-        return found
+        return [*self._others, *(container for known in self._of.values() for container in known)]
 
     def to_read(self) -> list[SessionId]:
         """Return the sessions whose records have to be read in full."""
-        alone = (session_id for session_id, known in self._of.items() if known != _SETTLED)
+        alone = (session_id for session_id, known in self._of.items() if known)
         return sorted({*self.doubtful, *self.strays, *alone})
 
 
