@@ -154,7 +154,7 @@ class SessionManager:
         """Yield every session that is not over, without refreshing any. Records of another schema are left out."""
         seen: set[SessionId] = set()
         async for batch in self._read().scan():
-            for session_id, (found, _) in batch.items():
+            for session_id, found in batch.items():
                 if isinstance(found, Record) and found.state is not State.ENDED and session_id not in seen:
                     seen.add(session_id)
                     yield self._shown(found)

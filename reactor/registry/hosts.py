@@ -58,7 +58,7 @@ class Hosts(Reader):
         """Return the ids of the host's sessions that are not over, sorted."""
         ids: dict[SessionId, None] = {}
         async for batch in self.scan():
-            for session_id, (found, _) in batch.items():
+            for session_id, found in batch.items():
                 if isinstance(found, Record) and found.host == host and found.state is not State.ENDED:
                     ids[session_id] = None
         return sorted(ids)

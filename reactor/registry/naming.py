@@ -70,7 +70,7 @@ class Naming(Upkeep):
         Interrupted, each session is still in one index, its own; repeated, the move goes on.
         """
         async for batch in self.scan():
-            found = ((session_id, record) for session_id, (record, _) in batch.items() if isinstance(record, Record))
+            found = ((session_id, record) for session_id, record in batch.items() if isinstance(record, Record))
             ids = sorted(i for i, record in found if record.host == old and record.state is not State.ENDED)
             if ids and await self._step(old, ids) != "MOVED":
                 return False

@@ -103,29 +103,20 @@ class Reader:
         rows = zip(session_ids, replies[::3], replies[1::3], replies[2::3], strict=True)
         return {session_id: _found(session_id, fields, left, own) for session_id, fields, left, own in rows}
 
-    async def scan(self) -> AsyncIterator[dict[SessionId, tuple[Found, bool]]]:
-        """Yield every id of the prefix in batches: what is known of it, and whether only a heartbeat key is there.
+    async def scan(self) -> AsyncIterator[dict[SessionId, Found]]:
+        """Yield what is known of every id of the prefix that has a record, in batches.
 
         An id may come more than once (SCAN). Ids that come or go meanwhile may be missed.
         """
-        cursor, read, beats = 0, set[SessionId](), set[SessionId]()
+        cursor = 0
         while True:
             cursor, names = await self._persist(lambda at=cursor: self._scan_step(at))
-            ids: dict[SessionId, None] = {}
-            for pair in map(self.keys.parse_session_key, names):
-                if pair is not None:
-                    session_id, is_heartbeat = pair
-                    # Both keys of a session are read where its record comes; the rest of the heartbeats are strays.
-                    beats.add(session_id) if is_heartbeat else ids.setdefault(session_id)
+            pairs = (pair for pair in map(self.keys.parse_session_key, names) if pair is not None)
+            ids = list(dict.fromkeys(session_id for session_id, is_heartbeat in pairs if not is_heartbeat))
             if ids:
-                read.update(ids)
-                yield {i: (record, False) for i, record in (await self.records(list(ids))).items()}
+                yield await self.records(ids)
             if cursor == 0:
-                break
-        alone = sorted(beats - read)
-        for start in range(0, len(alone), BATCH):
-            found = await self.records(alone[start : start + BATCH])
-            yield {i: (record, record is None) for i, record in found.items()}
+                return
 
     async def _scan_step(self, cursor: int) -> tuple[int, list[str]]:
         client = cast("Any", self.link.client)
